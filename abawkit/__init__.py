@@ -1,0 +1,48 @@
+"""From the organisers' challenge folder to a checked leaderboard CSV.
+
+Every command of the command line is one function that a notebook can call::
+
+    import abawkit
+
+    workspace = abawkit.Workspace.open("my-workspace")
+    abawkit.extract(workspace)
+    abawkit.resplit(workspace, ratio="4:1")
+    abawkit.train(workspace, system="F4")
+    abawkit.submit(workspace, out="submissions/team.csv")
+
+The names are loaded when they are first used, so that ``import abawkit`` costs nothing.
+"""
+
+from importlib import import_module
+from typing import Any
+
+__version__ = "0.1.0"
+
+_HOMES = {
+    "Workspace": "abawkit.workspace",
+    "init_workspace": "abawkit.workspace",
+    "validate": "abawkit.data.validate",
+    "stats": "abawkit.data.stats",
+    "resplit": "abawkit.data.splits",
+    "extract": "abawkit.extraction.pipeline",
+    "train": "abawkit.training.stages",
+    "predict": "abawkit.training.predict",
+    "evaluate": "abawkit.evaluation.scores",
+    "ensemble": "abawkit.evaluation.ensemble",
+    "submit": "abawkit.submission",
+    "check": "abawkit.submission",
+    "demo": "abawkit.jobs.demo",
+}
+
+__all__ = ["__version__", *sorted(_HOMES)]
+
+
+def __getattr__(name: str) -> Any:
+    home = _HOMES.get(name)
+    if home is None:
+        raise AttributeError(f"module 'abawkit' has no attribute '{name}'")
+    return getattr(import_module(home), name)
+
+
+def __dir__() -> list[str]:
+    return __all__

@@ -1,0 +1,269 @@
+"""Which models are known, where a model lies on this machine, and what its files say, without loading it.
+
+Nothing here ever downloads: a model that is not there is an error that says how to get it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import Any, Literal
+
+from abawkit.errors import AbawkitError
+from abawkit.fileio import digest_file, read_json
+
+
+@dataclass(frozen=True)
+class ModelRef:
+    """A model as somebody named it.
+
+    Attributes:
+        id_or_folder: Id on the Hugging Face hub (``thenlper/gte-base``) or a local folder.
+        revision: Branch, tag or commit on the hub; None: what the cache holds as ``main``.
+        licence: Licence of the weights, where it is known.
+    """
+
+    id_or_folder: str
+    revision: str | None = None
+    licence: str | None = None
+
+
+@dataclass(frozen=True)
+class KnownModel:
+    """One row of the table of models that the paper and its rivals used.
+
+    Attributes:
+        ref: Id, revision and licence.
+        modality: What it embeds.
+        dim: Values per frame.
+        pooling: How its output becomes one vector per text or frame (``frames``: it is not pooled).
+    """
+
+    ref: ModelRef
+    modality: Literal["text", "audio", "vision"]
+    dim: int
+    pooling: Literal["mean", "cls", "frames"]
+
+
+#: Model id → what is known about it. The first of each modality is the default.
+KNOWN: Mapping[str, KnownModel] = {
+    model.ref.id_or_folder: model
+    for model in (
+        KnownModel(ModelRef("thenlper/gte-base", None, "MIT"), "text", 768, "mean"),
+        KnownModel(ModelRef("google-bert/bert-large-uncased", None, "Apache-2.0"), "text", 1024, "cls"),
+        KnownModel(
+            ModelRef("audeering/wav2vec2-large-robust-12-ft-emotion-msp-dim", None, "CC BY-NC-SA 4.0"),
+            "audio",
+            1024,
+            "frames",
+        ),
+        KnownModel(ModelRef("facebook/wav2vec2-base-960h", None, "Apache-2.0"), "audio", 768, "frames"),
+        KnownModel(ModelRef("facebook/dinov2-base", None, "Apache-2.0"), "vision", 768, "cls"),
+        KnownModel(ModelRef("google/vit-base-patch16-224-in21k", None, "Apache-2.0"), "vision", 768, "cls"),
+    )
+}
+
+_WEIGHTS = "*.safetensors"
+_PICKLES = ("*.bin", "*.pt", "*.pth", "*.ckpt", "*.pkl", "*.h5", "*.msgpack")
+#: Files besides the weights that decide what a model computes.
+_SETTINGS = re.compile(
+    r"config\.json|(pre)?processor_config\.json|.*\.safetensors\.index\.json|tokenizer.*\.(json|model)|"
+    r"special_tokens_map\.json|added_tokens\.json|vocab\.(txt|json)|merges\.txt|.*\.(spm|bpe\.model)|spiece\.model"
+)
+
+
+def model_ref(name: str) -> ModelRef:
+    """Returns the reference of a model id or folder, with revision and licence where the id is known.
+
+    >>> model_ref("thenlper/gte-base").licence
+    'MIT'
+    """
+    return KNOWN[name].ref if name in KNOWN else ModelRef(name)
+
+
+def resolve(ref: ModelRef, *, offline: bool) -> Path:
+    """Returns the folder on this machine that holds the model: a local folder as it is, else the hub's cache.
+
+    Args:
+        ref: The model. A folder of that name wins over a hub id.
+        offline: This machine has no network; it changes what the message advises, since nothing is downloaded
+            either way.
+
+    Raises:
+        AbawkitError: The model is not on this machine, its folder is incomplete, or its weights are pickled only.
+    """
+    name = ref.id_or_folder
+    local = Path(name).expanduser()
+    if local.is_dir():
+        return _complete(local, ref, "its configuration (config.json) and its weights (model.safetensors)")
+    if re.fullmatch(r"[\w.-]+(/[\w.-]+)?", name) is None or name.startswith("."):
+        raise AbawkitError("there is no such model folder", path=name, expected="a folder with config.json")
+
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import HFValidationError, LocalEntryNotFoundError
+
+    try:
+        cached = Path(snapshot_download(name, revision=ref.revision, local_files_only=True))
+    except (LocalEntryNotFoundError, HFValidationError) as error:
+        raise AbawkitError(
+            f"the model {name} is not on this machine" + (f" (licence: {ref.licence})" if ref.licence else ""),
+            got="neither a folder of that name nor a copy in the Hugging Face cache",
+            todo=_how_to_get(ref, offline=offline),
+        ) from error
+    return _complete(
+        cached, ref, "a whole copy of the model in the Hugging Face cache", _how_to_get(ref, offline=offline)
+    )
+
+
+def _how_to_get(ref: ModelRef, *, offline: bool) -> str:
+    modality = KNOWN[ref.id_or_folder].modality if ref.id_or_folder in KNOWN else "MODALITY"
+    revision = f" --revision {ref.revision}" if ref.revision else ""
+    fetch = f"`hf download {ref.id_or_folder}{revision} --local-dir FOLDER` (older: `huggingface-cli download`)"
+    where = "on a machine with network" if offline else "here or on another machine with network"
+    return (
+        f"{where}: {fetch}; then `abawkit extract --model {modality}=FOLDER`; "
+        "or `abawkit extract --preset lite`, which needs no model"
+    )
+
+
+def _complete(folder: Path, ref: ModelRef, expected: str, todo: str | None = None) -> Path:
+    if not (folder / "config.json").is_file():
+        raise AbawkitError("there is no config.json in the model folder", path=folder, expected=expected, todo=todo)
+    if any(folder.glob(_WEIGHTS)):
+        return folder
+    pickled = sorted(path.name for pattern in _PICKLES for path in folder.glob(pattern))
+    if not pickled:
+        raise AbawkitError("there are no weights in the model folder", path=folder, expected=expected, todo=todo)
+    raise AbawkitError(
+        f"the weights of {ref.id_or_folder} are only there in a format that can run code when it is loaded",
+        path=folder,
+        got=", ".join(pickled[:4]),
+        expected="model.safetensors",
+        todo="download the model's safetensors revision, or, if you trust its source, convert it once with "
+        "transformers: load it and `save_pretrained` it to a new folder",
+    )
+
+
+def weights_digest(folder: Path) -> str:
+    """Returns the SHA-256 over names and contents of weights, configuration, tokenizer and processor files.
+
+    Sixty-four hexadecimal digits. README files and the like do not count. A file that did not change since it was
+    last hashed in this process is not read again.
+    """
+    sha = hashlib.sha256()
+    for path in sorted(folder.iterdir(), key=lambda path: path.name):
+        if path.is_file() and (path.match(_WEIGHTS) or _SETTINGS.fullmatch(path.name)):
+            state = path.stat()
+            sha.update(f"{path.name}\0{_file_digest(path, state.st_size, state.st_mtime_ns)}\n".encode())
+    return sha.hexdigest()
+
+
+@lru_cache(maxsize=256)
+def _file_digest(path: Path, size: int, mtime_ns: int) -> str:
+    return digest_file(path)
+
+
+def read_config(folder: Path) -> dict[str, Any]:
+    """Returns the model's ``config.json``, read without transformers.
+
+    Raises:
+        AbawkitError: It cannot be read, has no ``hidden_size``, is of a model with a decoder, or asks for code from
+            elsewhere.
+    """
+    config = read_json(folder / "config.json", "a model configuration")
+    hidden = config.get("hidden_size")
+    if not isinstance(hidden, int) or hidden < 1 or config.get("is_encoder_decoder"):
+        raise AbawkitError(
+            "this model cannot be used as a feature extractor",
+            path=folder / "config.json",
+            got=f"model_type {config.get('model_type')!r}, hidden_size {hidden!r}",
+            expected="an encoder (BERT, Wav2Vec2, HuBERT, WavLM, DINOv2, ViT …) with a hidden_size",
+        )
+    # transformers would fetch a kernel from the hub and run it because config.json says so.
+    for key, value in _entries(config):
+        if (key.lstrip("_").startswith("attn_implementation") and value not in (None, "eager", "sdpa")) or (
+            key == "quantization_config" and value is not None
+        ):
+            raise AbawkitError(
+                "this model asks for code from outside transformers",
+                path=folder / "config.json",
+                got=f"{key}: {value!r}"[:160],
+                expected="a plain float32 or float16 model",
+                todo=f"remove {key!r} from its config.json if you trust its source",
+            )
+    return config
+
+
+def _entries(config: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
+    for key, value in config.items():
+        yield key, value
+        if isinstance(value, Mapping):
+            yield from _entries(value)
+
+
+def read_processor(folder: Path, part: Literal["feature_extractor", "image_processor"]) -> dict[str, Any]:
+    """Returns the settings of the model's preprocessing, from either of the two files that transformers writes.
+
+    Raises:
+        AbawkitError: There is none.
+    """
+    nested = folder / "processor_config.json"
+    if nested.is_file():
+        settings = read_json(nested, "settings of a processor").get(part)
+        if isinstance(settings, dict):
+            return settings
+    return read_json(folder / "preprocessor_config.json", "settings of the model's preprocessing")
+
+
+@dataclass(frozen=True)
+class ModelFolder:
+    """A model on this machine, as a feature's specification names it. Made without torch and transformers.
+
+    Attributes:
+        path: Its folder.
+        name: Short name for people and folder names (``gte-base``).
+        model: Model id or local folder, as it was given.
+        revision: Its commit, for a model from the hub's cache; else the revision asked for.
+        weights: See :func:`weights_digest`.
+        licence: From the table of known models, else from the model's README.
+        dim: Values per frame.
+    """
+
+    path: Path
+    name: str
+    model: str
+    revision: str | None
+    weights: str
+    licence: str | None
+    dim: int
+
+
+def open_folder(name: str, *, offline: bool) -> ModelFolder:
+    """Returns what there is to know about a model, by id or local folder, before it is loaded.
+
+    Raises:
+        AbawkitError: See :func:`resolve` and :func:`read_config`.
+    """
+    ref = model_ref(name)
+    path = resolve(ref, offline=offline)
+    cached = path.parent.name == "snapshots"
+    return ModelFolder(
+        path=path,
+        name=re.sub(r"[^\w.-]+", "-", Path(name).expanduser().resolve().name),
+        model=name,
+        revision=path.name if cached else ref.revision,
+        weights=weights_digest(path),
+        licence=ref.licence or _readme_licence(path),
+        dim=read_config(path)["hidden_size"],
+    )
+
+
+def _readme_licence(folder: Path) -> str | None:
+    readme = folder / "README.md"
+    head = readme.read_bytes()[:4096].decode(errors="replace") if readme.is_file() else ""
+    found = re.search(r"^license:[ \t]*([\w.+-]+)", head, re.MULTILINE)
+    return found.group(1) if found else None

@@ -1,0 +1,130 @@
+"""Sentence embeddings of transcripts (CHALLENGE: text 768, one vector per clip)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from abawkit.backbones.batching import batches, forward
+from abawkit.backbones.hub import read_config
+from abawkit.backbones.loading import first_line, load_model, quiet
+from abawkit.errors import AbawkitError
+from abawkit.fileio import read_json
+
+TextPooling = Literal["mean", "cls"]
+
+#: Models that count positions from the padding token's id on.
+_SHIFTED = frozenset({"roberta", "xlm-roberta", "xlm-roberta-xl", "camembert", "mpnet"})
+
+
+@dataclass(frozen=True)
+class TextModel:
+    """A text encoder in memory.
+
+    Attributes:
+        model: The transformers model.
+        tokenizer: Its tokenizer.
+        pooling: ``mean``: mean of the last hidden state over the text's own tokens; ``cls``: its first token.
+        max_tokens: Where longer texts are cut, special tokens included.
+    """
+
+    model: Any
+    tokenizer: Any
+    pooling: TextPooling
+    max_tokens: int
+
+
+def token_limit(folder: Path, wanted: int) -> int:
+    """Returns where texts are cut, in tokens: ``wanted``, or less where the model has fewer positions.
+
+    Raises:
+        AbawkitError: The model is no text encoder.
+    """
+    config = read_config(folder)
+    if "vocab_size" not in config or "conv_kernel" in config or config.get("is_decoder"):
+        raise AbawkitError(
+            "this is not a text encoder",
+            path=folder / "config.json",
+            got=f"model_type {config.get('model_type')!r}",
+            expected="BERT, RoBERTa, MPNet …",
+        )
+    limits = [wanted]
+    positions = config.get("max_position_embeddings")
+    if isinstance(positions, int) and positions > 0:
+        shift = config.get("pad_token_id", 1) + 1 if config.get("model_type") in _SHIFTED else 0
+        limits.append(positions - shift)
+    if (folder / "tokenizer_config.json").is_file():
+        limits.append(int(read_json(folder / "tokenizer_config.json", "settings").get("model_max_length", wanted)))
+    return min(limits)
+
+
+def load_text_model(folder: Path, *, pooling: TextPooling, max_tokens: int, device: str) -> TextModel:
+    """Returns the text encoder of a folder.
+
+    Raises:
+        AbawkitError: See :func:`abawkit.backbones.loading.load_model`; or the tokenizer cannot be read.
+    """
+    from transformers import AutoTokenizer
+
+    try:
+        with quiet():
+            tokenizer = AutoTokenizer.from_pretrained(
+                folder, local_files_only=True, trust_remote_code=False, padding_side="right"
+            )
+    except Exception as error:  # whatever strange files make of the library
+        raise AbawkitError("the tokenizer cannot be loaded", path=folder, got=first_line(error)) from error
+    model = load_model(folder, device=device)
+    # Without its files transformers makes a tokenizer of five tokens, to which every word is unknown.
+    if not model.config.vocab_size / 2 <= len(tokenizer) <= model.config.vocab_size:
+        raise AbawkitError(
+            "the tokenizer does not belong to the model, or its files are missing",
+            path=folder,
+            got=f"{len(tokenizer)} tokens",
+            expected=f"about the model's {model.config.vocab_size}, and no more",
+            todo="fetch the whole model again, tokenizer files included",
+        )
+    return TextModel(model, tokenizer, pooling, max_tokens)
+
+
+def embed_texts(
+    text_model: TextModel, texts: Sequence[str], *, batch_tokens: int = 8192
+) -> tuple[NDArray[np.float32], list[int]]:
+    """Returns one vector per text, ``float32 [N, D]``, and how many tokens each text had before it was cut.
+
+    Args:
+        text_model: The encoder.
+        texts: Any number of texts, also none; an empty text is embedded as its special tokens.
+        batch_tokens: Most tokens of one forward pass, padding included.
+    """
+    import torch
+
+    tokenizer, device = text_model.tokenizer, text_model.model.device
+    # Without truncation first, because only then the length of a text that is cut is known.
+    counts = [len(tokenizer(text, verbose=False)["input_ids"]) for text in texts]
+
+    def run(group: Sequence[int]) -> Sequence[NDArray[np.float32]]:
+        inputs = tokenizer(
+            [texts[index] for index in group],
+            padding=True,
+            truncation=True,
+            max_length=text_model.max_tokens,
+            return_tensors="pt",
+        ).to(device)
+        hidden = text_model.model(**inputs).last_hidden_state  # [B, L, D]
+        if text_model.pooling == "cls":
+            pooled = hidden[:, 0]
+        else:
+            mask = inputs["attention_mask"].unsqueeze(-1).to(hidden.dtype)  # [B, L, 1]
+            pooled = (hidden * mask).sum(1) / mask.sum(1)
+        return list(pooled.to("cpu", torch.float32).numpy())
+
+    values = np.zeros((len(texts), text_model.model.config.hidden_size), np.float32)
+    lengths = [min(count, text_model.max_tokens) for count in counts]
+    for group in batches(lengths, budget=batch_tokens, equal=False):
+        values[group] = forward(run, group)
+    return values, counts

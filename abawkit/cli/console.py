@@ -1,0 +1,170 @@
+"""What the user sees: results on stdout, progress and errors on stderr, bars on a terminal, plain lines elsewhere."""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+from rich.console import Console
+from rich.markup import escape as escape
+from rich.progress import BarColumn, MofNCompleteColumn, SpinnerColumn, TextColumn, TimeElapsedColumn
+from rich.progress import Progress as RichProgress
+from rich.table import Table
+
+from abawkit.errors import AbawkitError
+from abawkit.fileio import json_ready
+from abawkit.findings import CODES, Report
+from abawkit.progress import SILENT, Progress, Task
+
+#: Seconds between two plain progress lines where there is no terminal.
+_PLAIN_EVERY = 15.0
+
+_COLOURS = {"error": "red", "warning": "yellow", "info": "cyan"}
+
+
+def out() -> Console:
+    """Returns the console for results."""
+    return Console(highlight=False, soft_wrap=False)
+
+
+def err() -> Console:
+    """Returns the console for progress, logs and errors."""
+    return Console(stderr=True, highlight=False)
+
+
+def print_json(record: Any) -> None:
+    """Prints one JSON document on stdout."""
+    sys.stdout.write(json.dumps(json_ready(record), indent=1, ensure_ascii=False) + "\n")
+
+
+def show_error(error: AbawkitError, code: int, *, as_json: bool) -> None:
+    """Prints an error on stderr, and as JSON on stdout when the command was asked for JSON."""
+    if as_json:
+        print_json({"ok": False, "exit_code": code, **error.to_json()})
+    first, *rest = str(error).split("\n")
+    console = err()
+    console.print(f"[bold red]error:[/] {escape(first)}", soft_wrap=True)
+    for line in rest:
+        console.print(escape(line), soft_wrap=True)
+
+
+def progress_for(as_json: bool) -> Progress:
+    """Returns what the library reports to; with ``--json`` it stays silent but for the errors."""
+    return SILENT if as_json else _Terminal(err())
+
+
+class _Bar:
+    def __init__(self, progress: RichProgress, task: Any) -> None:
+        self._progress, self._task = progress, task
+
+    def advance(self, amount: int = 1, note: str = "") -> None:
+        self._progress.update(self._task, advance=amount, note=escape(note))
+
+
+class _Lines:
+    def __init__(self, console: Console, what: str, total: int | None, unit: str) -> None:
+        self._console, self._what, self._total, self._unit = console, what, total, unit
+        self._done, self._began, self._last = 0, time.monotonic(), time.monotonic()
+
+    def advance(self, amount: int = 1, note: str = "") -> None:
+        self._done += amount
+        if time.monotonic() - self._last >= _PLAIN_EVERY:
+            self._last = time.monotonic()
+            self._console.print(f"{self._what}: {self._count()} {note}", markup=False)
+
+    def _count(self) -> str:
+        return f"{self._done}" + (f" of {self._total}" if self._total is not None else "") + f" {self._unit}"
+
+    def end(self) -> None:
+        seconds = time.monotonic() - self._began
+        self._console.print(f"{self._what}: {self._count()} in {seconds:.1f} s", markup=False)
+
+
+class _Terminal:
+    """Bars on a terminal, a line at the end (and now and then) elsewhere."""
+
+    def __init__(self, console: Console) -> None:
+        self._console = console
+
+    @contextmanager
+    def task(self, what: str, total: int | None = None, unit: str = "clips") -> Iterator[Task]:
+        if not self._console.is_terminal:
+            lines = _Lines(self._console, what, total, unit)
+            yield lines
+            lines.end()
+            return
+        columns = (
+            SpinnerColumn(finished_text="[green]✓[/]"),
+            TextColumn("{task.description:<18}"),
+            BarColumn(bar_width=24),
+            MofNCompleteColumn(),
+            TextColumn(unit),
+            TimeElapsedColumn(),
+            TextColumn("[dim]{task.fields[note]}[/]"),
+        )
+        with RichProgress(*columns, console=self._console) as progress:
+            task = progress.add_task(what, total=total, note="")
+            yield _Bar(progress, task)
+            # A stage that stops early is finished all the same.
+            done = progress.tasks[0].completed
+            progress.update(task, total=done, completed=done)
+
+    def say(self, message: str) -> None:
+        style = "bold" if message.startswith("▸") else "dim"
+        self._console.print(f"[{style}]{escape(message)}[/]")
+
+
+def table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]], *, left: int = 1) -> Table:
+    """Returns a table; the first ``left`` columns are text, the others numbers to the right."""
+    made = Table(title=title, title_justify="left", title_style="bold", header_style="bold", pad_edge=False)
+    for index, column in enumerate(columns):
+        made.add_column(column, justify="left" if index < left else "right", overflow="fold")
+    for row in rows:
+        made.add_row(*(escape(cell) for cell in row))
+    return made
+
+
+def number(value: float | None, digits: int = 3) -> str:
+    """Returns a number for a table; ``–`` where there is none.
+
+    >>> number(0.12345), number(float("nan"))
+    ('0.123', '–')
+    """
+    return "–" if value is None or value != value else f"{value:.{digits}f}"
+
+
+def show_report(report: Report, *, most: int = 20) -> None:
+    """Prints a summary of the findings by code, then the worst ones."""
+    console = out()
+    if report.findings:
+        rows = [[code, CODES[code][0], str(count), CODES[code][1]] for code, count in report.by_code()]
+        console.print(table("Findings", ["code", "severity", "count", "what"], rows, left=2))
+        errors = [finding for finding in report.sorted() if finding.severity != "info"]
+        for finding in errors[:most]:
+            colour = _COLOURS[finding.severity]
+            got = "" if finding.got is None else f" (got {finding.got})"
+            expected = "" if finding.expected is None else f", expected {finding.expected}"
+            line = f"[{colour}]{finding.code}[/] {escape(f'{finding.place}: {finding.message}{got}{expected}')}"
+            console.print(line, soft_wrap=True)
+        if len(errors) > most:
+            console.print(f"… and {len(errors) - most} more: --json shows all")
+    if report.counts:
+        console.print("  ".join(f"{key}: {value}" for key, value in report.counts.items() if "." not in key))
+    verdict = "[bold green]no errors[/]" if report.ok else "[bold red]errors: mend them first[/]"
+    console.print(verdict)
+
+
+def next_steps(commands: Mapping[str, str]) -> None:
+    """Prints the exact commands to type next, each with what it does."""
+    console = out()
+    console.print("\n[bold]Next[/]")
+    width = max(len(command) for command in commands)
+    for command, what in commands.items():
+        console.print(f"  [cyan]{escape(command.ljust(width))}[/]  {escape(what)}", soft_wrap=True)
+
+
+__all__ = ["err", "next_steps", "number", "out", "print_json", "progress_for", "show_error", "show_report", "table"]

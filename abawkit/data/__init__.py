@@ -1,0 +1,1 @@
+"""The challenge folder: layout, labels, validation, statistics, splits."""

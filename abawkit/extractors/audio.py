@@ -1,0 +1,111 @@
+"""Audio features: the last hidden state of a Wav2Vec2, HuBERT or WavLM model, fifty frames per second."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from abawkit.backbones.audio import AudioModel, embed_waveforms, frame_grid, load_audio_model
+from abawkit.backbones.hub import open_folder
+from abawkit.data.layout import Clip
+from abawkit.errors import ModalityMissing, UsageError
+from abawkit.extractors.sources import media_source
+from abawkit.features.spec import FeatureSpec, Loaded
+from abawkit.media.audio import decode_audio
+
+
+class TransformerAudio:
+    """Makes frames from a clip's sound with a transformers audio encoder.
+
+    The sound is that of the audio file, else the video's track. The times are the middles of what each frame sees.
+
+    Args:
+        model: Model id or local folder.
+        window: Longer clips run in windows of this length (seconds).
+        overlap: How much of a window the next one repeats (seconds), at least 0.1 and at most half a window.
+        device: ``cpu``, ``cuda:0`` …
+        dtype: Floating-point type in the store; the computation is float32.
+        offline: See :func:`abawkit.backbones.hub.resolve`.
+
+    Raises:
+        AbawkitError: The model is not on this machine, or is no audio encoder.
+        UsageError: Window and overlap do not go together.
+    """
+
+    def __init__(
+        self,
+        model: str = "audeering/wav2vec2-large-robust-12-ft-emotion-msp-dim",
+        *,
+        window: float = 30.0,
+        overlap: float = 4.0,
+        device: str = "cpu",
+        dtype: Literal["float16", "float32"] = "float16",
+        offline: bool = False,
+    ) -> None:
+        if not 0.1 <= overlap <= window / 2:
+            raise UsageError(
+                "window and overlap do not go together",
+                got=f"{window} s and {overlap} s",
+                expected="an overlap of at least 0.1 s and at most half a window",
+            )
+        found = open_folder(model, offline=offline)
+        self.folder = found.path
+        self.grid = frame_grid(found.path)
+        self.device = device
+        self.window = window
+        self.overlap = overlap
+        self.spec = FeatureSpec(
+            modality="audio",
+            name=found.name,
+            dim=found.dim,
+            extractor="transformers-audio/1",
+            model=found.model,
+            revision=found.revision,
+            weights=found.weights,
+            processor="pyav",
+            preprocessing={"sample_rate": self.grid.sample_rate, "window": window, "overlap": overlap},
+            dtype=dtype,
+            time_source="index",
+            licence=found.licence,
+        )
+        self._model: AudioModel | None = None
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "_model": None}
+
+    def source(self, clip: Clip) -> str:
+        """Returns a digest of name, size and modification time of the sound's file; empty when there is none."""
+        return media_source(clip.audio or clip.video)
+
+    def load(self, clip: Clip) -> Loaded:
+        """Returns the waveform, ``float32 [N]``, at the model's sample rate.
+
+        Raises:
+            ModalityMissing: There is no file, or it has no sound.
+            MediaError: It cannot be decoded.
+        """
+        path = clip.audio or clip.video
+        if path is None:
+            raise ModalityMissing("there is no audio file and no video")
+        sound = decode_audio(path, sample_rate=self.grid.sample_rate)
+        warnings = sound.warnings
+        if len(sound.waveform) < self.grid.receptive:
+            seconds = len(sound.waveform) / self.grid.sample_rate
+            warnings += (f"{seconds:.3f} s of sound are too short for a frame: padded with silence",)
+        return Loaded(sound.waveform, warnings=warnings)
+
+    def embed(self, batch: Sequence[Loaded]) -> list[tuple[NDArray[np.floating[Any]], NDArray[np.float32]]]:
+        """Returns ``float32 [T, D]`` and the times ``float32 [T]`` per clip; T is at least 1."""
+        if self._model is None:
+            self._model = load_audio_model(self.folder, device=self.device)
+        values = embed_waveforms(
+            self._model,
+            [loaded.data for loaded in batch],
+            window=self.window,
+            overlap=self.overlap,
+            batch_seconds=30.0 if self.device == "cpu" else 240.0,
+        )
+        return [(frames, self.grid.times(len(frames))) for frames in values]

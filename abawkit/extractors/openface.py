@@ -1,0 +1,150 @@
+"""OpenFace output files: 17 action-unit intensities and 6 head-pose values per frame (paper, Sec. 4.3)."""
+
+from __future__ import annotations
+
+import csv
+import math
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from abawkit.errors import MediaError
+
+_UNITS = (1, 2, 4, 5, 6, 7, 9, 10, 12, 14, 15, 17, 20, 23, 25, 26, 45)
+
+#: Columns of the 23-d descriptor, in order: intensities (0 to 5), position (mm), rotation (radians).
+COLUMNS = (
+    *(f"AU{unit:02d}_r" for unit in _UNITS),
+    *("pose_Tx", "pose_Ty", "pose_Tz", "pose_Rx", "pose_Ry", "pose_Rz"),
+)
+
+_OPTIONAL = ("timestamp", "confidence", "success", "face_id")
+_TODO = "run OpenFace's FeatureExtraction with -aus -pose on the clip again"
+
+
+@dataclass
+class OpenFaceTable:
+    """The frames of one face in which OpenFace found it.
+
+    Attributes:
+        values: Raw values in the order of :data:`COLUMNS`, ``float32 [T, 23]``; T can be 0.
+        times: OpenFace's timestamps (s), ``float32 [T]``, in increasing order; NaN without such a column.
+        confidence: ``float32 [T]`` in [0, 1]; NaN without such a column.
+        success: Share of this face's rows that are in ``values``; 0 when there are none.
+        face_id: Which face; 0 in files without such a column.
+        warnings: What was odd: rows left out, other faces, missing columns.
+    """
+
+    values: NDArray[np.float32]
+    times: NDArray[np.float32]
+    confidence: NDArray[np.float32]
+    success: float
+    face_id: int
+    warnings: tuple[str, ...]
+
+
+def read_openface(path: Path) -> OpenFaceTable:
+    """Returns the table of an OpenFace 1.x or 2.x CSV.
+
+    Understood: spaces around names and values, commas or semicolons, decimal commas in semicolon files, any other
+    columns in any order, files without ``face_id``, ``success``, ``confidence`` or ``timestamp``. Of several faces
+    the one with the most usable rows is kept (on a tie the lowest id). A row is usable when ``success`` is 1 and
+    its 23 values are finite; others are left out, and a warning gives their share. A last row that breaks off is
+    left out with a warning.
+
+    Raises:
+        MediaError: The file cannot be read as text, lacks one of the 23 columns, or has a value that is no number.
+    """
+    try:
+        with path.open(encoding="utf-8-sig", newline="") as file:
+            header, rows, warnings = _read(path, file)
+    except OSError as error:
+        raise MediaError("cannot be read", path=path, got=error.strerror) from error
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise MediaError("is not an OpenFace CSV", path=path, got=str(error)[:120], todo=_TODO) from error
+
+    def column(name: str, otherwise: float) -> NDArray[np.float64]:
+        return rows[:, header.index(name)] if name in header else np.full(len(rows), otherwise)
+
+    faces, success = np.nan_to_num(column("face_id", 0.0)), column("success", 1.0)
+    values = rows[:, [header.index(name) for name in COLUMNS]]
+    with np.errstate(over="ignore"):
+        usable = (success == 1) & np.isfinite(values.astype(np.float32)).all(axis=1)
+    votes = Counter(faces[usable].tolist())
+    face = max(sorted(votes), key=votes.__getitem__) if votes else (float(faces[0]) if len(faces) else 0.0)
+    mine = faces == face
+    kept = np.flatnonzero(usable & mine)
+    times = column("timestamp", math.nan)[kept]
+    if np.isfinite(times).all():
+        order = np.argsort(times, kind="stable")
+        kept, times = kept[order], times[order]
+    total = int(mine.sum())
+    if len(kept) < total:
+        share = (total - len(kept)) / total
+        warnings.append(f"{total - len(kept)} of {total} rows ({share:.0%}) have no face or a NaN and are left out")
+    others = len(set(faces.tolist()) - {face})
+    if others:
+        warnings.append(f"face {face:.0f} is kept, {others} other faces are not ({len(rows) - total} rows)")
+    return OpenFaceTable(
+        values=values[kept].astype(np.float32),
+        times=times.astype(np.float32),
+        confidence=column("confidence", math.nan)[kept].astype(np.float32),
+        success=len(kept) / total if total else 0.0,
+        face_id=int(face),
+        warnings=tuple(warnings),
+    )
+
+
+def _read(path: Path, lines: Iterator[str]) -> tuple[list[str], NDArray[np.float64], list[str]]:
+    """Returns the names and values ``[R, C]`` of the columns that are needed and there, and warnings."""
+    first = next(lines, "")
+    separator = ";" if first.count(";") > first.count(",") else ","
+    names = [name.strip() for name in next(csv.reader([first.rstrip(f"{separator} \r\n")], delimiter=separator), [])]
+    missing = [name for name in COLUMNS if name not in names]
+    if missing:
+        got = f"{len(names)} columns, without {', '.join(missing)}" if first.strip() else "an empty file"
+        expected = "AU01_r … AU45_r (17) and pose_Tx … pose_Rz (6)"
+        raise MediaError("lacks columns of the 23-d descriptor", path=path, got=got, expected=expected, todo=_TODO)
+    wanted = [name for name in (*_OPTIONAL, *COLUMNS) if name in names]
+    places = [names.index(name) for name in wanted]
+    absent = [name for name in _OPTIONAL if name not in names and name != "face_id"]
+    warnings = [f"without the columns {', '.join(absent)}"] if absent else []
+    values: list[list[float]] = []
+    short: tuple[int, int] | None = None
+    for number, row in enumerate(csv.reader(lines, delimiter=separator), start=2):
+        if short is not None:
+            line, width = short
+            raise MediaError(
+                "wrong number of columns", path=path, line=line, got=str(width), expected=str(len(names)), todo=_TODO
+            )
+        if not any(cell.strip() for cell in row):
+            continue
+        if len(row) < len(names):  # allowed for the last row: OpenFace was stopped while it wrote
+            short = (number, len(row))
+        else:
+            values.append(_numbers(path, number, wanted, [row[place] for place in places], separator))
+    if short is not None:
+        warnings.append("the last row breaks off and is left out")
+    return wanted, np.array(values, np.float64).reshape(-1, len(wanted)), warnings
+
+
+def _numbers(path: Path, line: int, names: Sequence[str], cells: Sequence[str], separator: str) -> list[float]:
+    try:
+        return [float(cell) for cell in cells]
+    except ValueError:
+        pass
+    numbers = []
+    for name, cell in zip(names, cells, strict=True):
+        text = cell.strip().lower()
+        if separator == ";":
+            text = text.replace(",", ".")
+        try:
+            # Windows writes -nan(ind); a table program leaves the cell empty.
+            numbers.append(math.nan if not text or "nan" in text else float(text))
+        except ValueError as error:
+            raise MediaError(f"{name} is not a number", path=path, line=line, got=repr(cell.strip()[:40])) from error
+    return numbers

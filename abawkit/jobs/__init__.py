@@ -1,0 +1,1 @@
+"""Whole recipes over the library."""

@@ -1,0 +1,133 @@
+"""``abawkit doctor``: what will work on this machine and what will not, and how to mend it."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import os
+import platform
+import shutil
+import sys
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from abawkit import __version__
+from abawkit.errors import AbawkitError, FindingsError
+from abawkit.fileio import human_bytes
+
+State = Literal["ok", "warning", "error"]
+
+_PACKAGES = ("torch", "transformers", "numpy", "pandas", "scipy", "h5py", "av", "opencv-python-headless", "typer")
+
+
+@dataclass(frozen=True)
+class Check:
+    """One thing that was looked at: its state, what was found, and how to mend it."""
+
+    name: str
+    state: State
+    found: str
+    todo: str = ""
+
+
+@dataclass(frozen=True)
+class Diagnosis:
+    """Everything that was looked at."""
+
+    checks: tuple[Check, ...]
+
+    @property
+    def ok(self) -> bool:
+        """Whether no check is an error."""
+        return all(check.state != "error" for check in self.checks)
+
+    def to_json(self) -> dict[str, Any]:
+        """Returns ``{"ok", "checks"}``."""
+        return {"ok": self.ok, "checks": [asdict(check) for check in self.checks]}
+
+
+def doctor(folder: Path) -> Diagnosis:
+    """Returns what was found: versions, device, codecs, disk, memory, model cache, OpenFace.
+
+    Args:
+        folder: Where the work is to be done: its disk is looked at.
+    """
+    checks = (*_versions(), _device(), _codecs(), _disk(folder), _memory(), *_models(), _openface())
+    return Diagnosis(checks)
+
+
+def _versions() -> Iterator[Check]:
+    yield Check("abawkit", "ok", f"{__version__}, Python {sys.version.split()[0]}, {platform.system()}")
+    found = {}
+    for name in _PACKAGES:
+        try:
+            found[name] = importlib.metadata.version(name)
+        except importlib.metadata.PackageNotFoundError:
+            yield Check(name, "error", "not installed", f"pip install {name}")
+    yield Check("packages", "ok", ", ".join(f"{name} {version}" for name, version in found.items()))
+
+
+def _device() -> Check:
+    from abawkit.device import pick_device
+
+    try:
+        device = pick_device("auto")
+    except FindingsError as error:
+        return Check("device", "error", f"{error.message}: {error.got}", error.todo or "")
+    import torch
+
+    if device == "cpu":
+        return Check("device", "ok", f"cpu, {len(os.sched_getaffinity(0))} cores (no GPU here)")
+    free, total = torch.cuda.mem_get_info(device)
+    name = torch.cuda.get_device_name(device)
+    return Check("device", "ok", f"{device}: {name}, {human_bytes(free)} of {human_bytes(total)} free")
+
+
+def _codecs() -> Check:
+    from abawkit.media.codecs import missing_codecs, versions
+
+    missing = missing_codecs()
+    if missing:
+        return Check("codecs", "error", f"{versions()}; lacks {', '.join(missing)}", "pip install --force-reinstall av")
+    return Check("codecs", "ok", versions())
+
+
+def _disk(folder: Path) -> Check:
+    usage = shutil.disk_usage(folder)
+    found = f"{human_bytes(usage.free)} free of {human_bytes(usage.total)}"
+    if not os.access(folder, os.W_OK):
+        return Check("disk", "error", f"{folder} cannot be written to", "choose another workspace")
+    if usage.free < 20 * 2**30:  # the paper's features of 17,246 clips take about 13 GiB in float16
+        return Check("disk", "warning", found, "features of the whole challenge want about 20 GiB")
+    return Check("disk", "ok", found)
+
+
+def _memory() -> Check:
+    total = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    available = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_AVPHYS_PAGES")
+    found = f"{human_bytes(total)}, {human_bytes(available)} unused"
+    if total < 4 * 2**30:
+        return Check("memory", "warning", found, "extract with --workers 1")
+    return Check("memory", "ok", found)
+
+
+def _models() -> Iterator[Check]:
+    from abawkit.backbones.hub import model_ref, resolve
+    from abawkit.extractors.paper import DEFAULTS
+
+    for modality, name in DEFAULTS.items():
+        try:
+            found = resolve(model_ref(name), offline=True)
+        except AbawkitError as error:
+            yield Check(f"{modality} model", "warning", f"{name} is not here", error.todo or "")
+        else:
+            yield Check(f"{modality} model", "ok", f"{name} in {found}")
+
+
+def _openface() -> Check:
+    found = shutil.which("FeatureExtraction")
+    if found is None:
+        todo = "only for the motion features of the preset paper; CSVs made elsewhere can be read too"
+        return Check("OpenFace", "warning", "FeatureExtraction is not on the PATH", todo)
+    return Check("OpenFace", "ok", found)

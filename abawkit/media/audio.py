@@ -1,0 +1,108 @@
+"""Sound of audio and video files: one channel at one sample rate."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import av
+import numpy as np
+from numpy.typing import NDArray
+
+from abawkit.errors import ModalityMissing
+from abawkit.media.video import open_media, shortfall, unreadable
+
+
+@dataclass
+class DecodedAudio:
+    """A waveform.
+
+    Attributes:
+        waveform: One channel, ``float32 [N]`` in [-1, 1].
+        sample_rate: Hz.
+        warnings: What was odd and did not stop the decoding.
+    """
+
+    waveform: NDArray[np.float32]
+    sample_rate: int
+    warnings: tuple[str, ...] = ()
+
+
+def decode_audio(path: Path, *, sample_rate: int = 16000, max_seconds: float | None = None) -> DecodedAudio:
+    """Returns the sound of an audio or video file, resampled, the mean of its channels.
+
+    Args:
+        path: The file. The best audio track is taken.
+        sample_rate: Hz.
+        max_seconds: Decode no more than so much from the beginning.
+
+    Time 0 is the track's first sample: a track that begins later than the pictures is not padded. Packets that
+    cannot be decoded are left out, with a warning, because the ones after them do not depend on them.
+
+    Raises:
+        ModalityMissing: There is no audio track, or it is there and empty.
+        MediaError: The file cannot be opened, or nothing of its audio track can be decoded.
+    """
+    limit = None if max_seconds is None else round(max_seconds * sample_rate)
+    with open_media(path) as container:
+        stream = container.streams.best("audio")
+        if stream is None:
+            raise ModalityMissing("has no audio track", path=path)
+        stream.codec_context.thread_count = 1
+        pieces: list[NDArray[np.float32]] = []
+        samples = 0
+        errors: list[BaseException] = []
+        missing: list[str] = []
+        for piece in _resampled(_frames(container, stream, errors), sample_rate):
+            pieces.append(piece)
+            samples += len(piece)
+            if limit is not None and samples >= limit:
+                break
+        else:
+            missing = shortfall(container, stream, samples / sample_rate)
+    if samples == 0:
+        if errors:
+            raise unreadable(path, "nothing of its sound can be decoded", errors[0])
+        raise ModalityMissing("its audio track is empty", path=path)
+    waveform = np.concatenate(pieces)[:limit]
+    np.clip(waveform, -1, 1, out=waveform)
+    broken = [f"{len(errors)} packets of sound cannot be decoded and are left out"] if errors else []
+    return DecodedAudio(waveform, sample_rate, (*broken, *missing))
+
+
+def _frames(container: Any, stream: Any, errors: list[BaseException]) -> Iterator[Any]:
+    packets = container.demux(stream)
+    while True:
+        try:
+            yield from next(packets).decode()
+        except StopIteration:
+            return
+        except av.FFmpegError as error:
+            errors.append(error)  # after an error of the container itself, the next packet is StopIteration
+
+
+def _resampled(frames: Iterator[Any], sample_rate: int) -> Iterator[NDArray[np.float32]]:
+    """Yields ``float32 [n]`` pieces: the mean of the channels, resampled."""
+    resampler: Any = None
+    form = None
+    for frame in frames:
+        if form != (form := (frame.format.name, frame.layout.name, frame.sample_rate)):
+            # Concatenated files change their form on the way.
+            yield from _flushed(resampler)
+            # The channels stay: libav's own down-mix to float adds them with a gain of 1.41, and clips.
+            resampler = av.AudioResampler(format="fltp", rate=sample_rate)
+        frame.pts = None
+        yield from map(_mono, resampler.resample(frame))
+    yield from _flushed(resampler)
+
+
+def _flushed(resampler: Any) -> Iterator[NDArray[np.float32]]:
+    if resampler is not None:
+        yield from map(_mono, resampler.resample(None))
+
+
+def _mono(frame: Any) -> NDArray[np.float32]:
+    mean: NDArray[np.float32] = frame.to_ndarray().mean(axis=0, dtype=np.float32)
+    return mean

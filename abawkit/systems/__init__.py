@@ -1,0 +1,1 @@
+"""The systems that can be trained, as data: one TOML file each, and their loader."""

@@ -1,0 +1,222 @@
+"""The training loop: evaluate, checkpoint, stop?, step; interruptible after every epoch."""
+
+from __future__ import annotations
+
+import copy
+import math
+import pickle
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from abawkit.challenge import Task
+from abawkit.errors import AbawkitError
+from abawkit.fileio import atomic_path
+from abawkit.metrics import score
+from abawkit.progress import Progress
+from abawkit.training.batches import ClipData, row_batches
+from abawkit.training.losses import ccc_mse_loss
+
+#: Clips per batch when nothing is learned: results do not depend on it, only the memory.
+EVALUATION_BATCH = 64
+
+
+@dataclass(frozen=True)
+class FitPlan:
+    """How one stage is fitted.
+
+    Attributes:
+        name: ``text``, …, ``fusion``.
+        epochs: Most epochs.
+        patience: Epochs without improvement before it stops.
+        batch_size: Clips per step.
+        clip_norm: Largest gradient norm.
+        alpha: Share of the CCC term in the loss.
+        min_delta: What counts as an improvement of the score.
+        lr_factor: What the plateau scheduler multiplies the rates with.
+        seed: Seed of the shuffling and the dropout.
+        checkpoint_seconds: How often the state for resuming is saved.
+    """
+
+    name: str
+    epochs: int
+    patience: int
+    batch_size: int
+    clip_norm: float
+    alpha: float
+    min_delta: float
+    lr_factor: float
+    seed: int
+    checkpoint_seconds: float
+
+
+@dataclass
+class Fit:
+    """What a fit has come to: one row of ``history`` per epoch, and the best state of all parts of the model."""
+
+    history: list[dict[str, Any]] = field(default_factory=list)
+    best_epoch: int = -1
+    best_score: float = -math.inf
+    best_state: dict[str, Tensor] = field(default_factory=dict)
+
+    @property
+    def next_epoch(self) -> int:
+        """The epoch to come, from 0."""
+        return len(self.history)
+
+
+Forward = Callable[[ClipData, Sequence[int]], Tensor]
+
+
+def fit(
+    model: nn.Module,
+    optimizer: torch.optim.Optimizer,
+    forward: Forward,
+    train: ClipData,
+    valid: ClipData,
+    plan: FitPlan,
+    task: Task,
+    *,
+    state: Path,
+    on_epoch: Callable[[Fit], None],
+    progress: Progress,
+) -> Fit:
+    """Fits ``model`` and leaves its best state in it.
+
+    Args:
+        model: The model; only parameters in ``optimizer`` are updated.
+        optimizer: With its parameter groups.
+        forward: Clips and row numbers → predictions ``[B, E]``.
+        train: Clips to learn from.
+        valid: Clips to choose the best epoch on.
+        plan: How.
+        task: Whose score chooses.
+        state: File to resume from and to save to; it is removed by the caller.
+        on_epoch: Called after each epoch.
+        progress: What to report to.
+
+    Raises:
+        AbawkitError: The loss is not finite, or no epoch had a defined score.
+    """
+    parameters = [p for group in optimizer.param_groups for p in group["params"]]
+    scheduler = torch.optim.lr_scheduler.ReduceLROnPlateau(
+        optimizer, mode="max", factor=plan.lr_factor, patience=max(3, plan.patience // 3)
+    )
+    result = _resume(state, model, optimizer, scheduler)
+    if result.history:
+        progress.say(f"{plan.name}: goes on after epoch {result.next_epoch}")
+    truth = _numpy(valid.truth)
+    saved = time.monotonic()
+    with progress.task(f"train {plan.name}", plan.epochs, "epochs") as bar:
+        bar.advance(result.next_epoch)
+        for epoch in range(result.next_epoch, plan.epochs):
+            if result.history and epoch - result.best_epoch > plan.patience:
+                break
+            loss = _train_epoch(model, optimizer, parameters, forward, train, plan, epoch)
+            scores = score(task, truth, predict_rows(model, forward, valid))
+            value = scores.primary
+            if value > result.best_score + plan.min_delta:  # nan, of a constant prediction, is no improvement
+                result.best_epoch, result.best_score = epoch, value
+                result.best_state = copy.deepcopy(model.state_dict())
+            rate = optimizer.param_groups[0]["lr"]
+            result.history.append({"stage": plan.name, "epoch": epoch + 1, "loss": loss, "score": value, "lr": rate})
+            scheduler.step(value if math.isfinite(value) else -1.0)
+            if time.monotonic() - saved >= plan.checkpoint_seconds:
+                _save(state, model, optimizer, scheduler, result)
+                saved = time.monotonic()
+            on_epoch(result)
+            bar.advance(1, f"r {value:.3f}, best {result.best_score:.3f} at {result.best_epoch + 1}")
+    if result.best_epoch < 0:
+        raise AbawkitError(
+            f"no epoch of the {plan.name} stage has a defined validation score: the prediction is constant",
+            todo="look at the features (abawkit stats), or train with another --set training.lr",
+        )
+    model.load_state_dict(result.best_state)
+    return result
+
+
+def _train_epoch(
+    model: nn.Module,
+    optimizer: torch.optim.Optimizer,
+    parameters: Sequence[nn.Parameter],
+    forward: Forward,
+    train: ClipData,
+    plan: FitPlan,
+    epoch: int,
+) -> float:
+    """Returns the mean loss over the epoch's clips."""
+    assert train.truth is not None
+    model.train()
+    total = torch.zeros((), device=train.truth.device)
+    for rows in row_batches(len(train), plan.batch_size, seed=plan.seed + epoch):
+        loss = ccc_mse_loss(train.truth[rows], forward(train, rows), plan.alpha)
+        optimizer.zero_grad(set_to_none=True)
+        loss.backward()  # type: ignore[no-untyped-call]
+        nn.utils.clip_grad_norm_(parameters, plan.clip_norm)
+        optimizer.step()
+        total += loss.detach() * len(rows)
+    mean = float(total) / len(train)
+    if not math.isfinite(mean):
+        raise AbawkitError(
+            f"the loss of the {plan.name} stage is not finite in epoch {epoch + 1}",
+            got=str(mean),
+            todo="train with a lower rate, such as --set training.lr=5e-5",
+        )
+    return mean
+
+
+def predict_rows(model: nn.Module, forward: Forward, clips: ClipData) -> NDArray[np.float64]:
+    """Returns predictions ``float64 [N, E]`` for all clips, in eval mode."""
+    model.eval()
+    with torch.inference_mode():
+        parts = [forward(clips, rows) for rows in row_batches(len(clips), EVALUATION_BATCH)]
+    return _numpy(torch.cat(parts))
+
+
+def _numpy(values: Tensor | None) -> NDArray[np.float64]:
+    assert values is not None
+    return values.detach().cpu().numpy().astype(np.float64)
+
+
+def _save(path: Path, model: nn.Module, optimizer: Any, scheduler: Any, result: Fit) -> None:
+    state = {
+        "model": model.state_dict(),
+        "optimizer": optimizer.state_dict(),
+        "scheduler": scheduler.state_dict(),
+        "rng": torch.get_rng_state(),
+        "cuda_rng": torch.cuda.get_rng_state_all() if torch.cuda.is_available() else [],
+        "history": result.history,
+        "best_epoch": result.best_epoch,
+        "best_score": result.best_score,
+        "best_state": result.best_state,
+    }
+    with atomic_path(path) as temporary:
+        torch.save(state, temporary)
+
+
+def _resume(path: Path, model: nn.Module, optimizer: Any, scheduler: Any) -> Fit:
+    if not path.exists():
+        return Fit()
+    try:
+        state = torch.load(path, weights_only=True, map_location="cpu")
+        model.load_state_dict(state["model"])
+        optimizer.load_state_dict(state["optimizer"])
+        scheduler.load_state_dict(state["scheduler"])
+        torch.set_rng_state(state["rng"])
+        if state["cuda_rng"]:
+            torch.cuda.set_rng_state_all(state["cuda_rng"])
+        return Fit(state["history"], state["best_epoch"], state["best_score"], state["best_state"])
+    except (OSError, RuntimeError, KeyError, TypeError, ValueError, EOFError, pickle.UnpicklingError) as error:
+        raise AbawkitError(
+            "this is no training state of ours, or it is damaged",
+            path=path,
+            got=" ".join(str(error).split())[:120],
+            todo="delete it; the stage then starts again from its beginning",
+        ) from error

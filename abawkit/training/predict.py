@@ -1,0 +1,132 @@
+"""``abawkit predict``: a run's predictions for any clips whose features are there."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from abawkit.challenge import Task
+from abawkit.data.labels import load_official
+from abawkit.data.layout import ChallengeFolder
+from abawkit.data.splits import find_split
+from abawkit.device import pick_device
+from abawkit.errors import AbawkitError, UsageError
+from abawkit.features.spec import Modality
+from abawkit.features.store import FeatureStore
+from abawkit.progress import SILENT, Progress
+from abawkit.training.batches import ClipData, load_clips, row_batches
+from abawkit.training.checkpoint import load_run_model
+from abawkit.training.loop import EVALUATION_BATCH
+from abawkit.training.runs import Predictions, Run, Side, write_predictions
+from abawkit.workspace import Workspace
+
+
+def predict(workspace: Workspace, run: Run, on: Side = "test", *, progress: Progress = SILENT) -> Predictions:
+    """Predicts all clips of one side, writes ``predictions/<side>.csv`` into the run and returns the predictions.
+
+    Args:
+        workspace: The workspace.
+        run: A trained run; an ensemble has no model, it is made anew from its members.
+        on: ``valid`` (of the run's split) or ``test`` (the challenge folder's test clips).
+        progress: What to report to.
+
+    Raises:
+        UsageError: The run is an ensemble, or there are no test clips.
+        AbawkitError: Features are missing or of another signature, or the model file is not ours.
+    """
+    if run.is_ensemble:
+        todo = "predict with its members, then: abawkit ensemble"
+        raise UsageError("an ensemble has no model of its own", got=run.name, todo=todo)
+    ids: Sequence[str]
+    if on == "valid":
+        split = find_split(workspace, run.config["ratio"], run.config["split"])
+        ids, truth = split.valid.ids, split.valid.values
+    else:
+        ids, truth = test_ids(workspace), None
+        if not ids:
+            raise UsageError("there are no test clips yet", path=workspace.data, todo="add them, then: abawkit extract")
+    device = pick_device(workspace.settings.training.device)
+    clips = load_clips(run_stores(workspace, run.config), ids, truth, device=device)
+    with progress.task(f"predict {on}", len(clips)) as bar:
+        table = predict_table(run.path, run.config, clips, workspace.task, device)
+        bar.advance(len(clips))
+    write_predictions(run.path / "predictions" / f"{on}.csv", table)
+    return run.predictions(on, workspace.task)
+
+
+def test_ids(workspace: Workspace) -> tuple[str, ...]:
+    """Returns the ids of the test clips that are in the challenge folder now, sorted."""
+    return tuple(load_official(ChallengeFolder.open(workspace.data, workspace.task)).test_ids)
+
+
+def run_stores(workspace: Workspace, config: dict[str, Any]) -> dict[Modality, FeatureStore]:
+    """Returns the feature stores that a run was trained on.
+
+    Raises:
+        AbawkitError: A store is gone, or has another signature.
+    """
+    stores: dict[Modality, FeatureStore] = {}
+    for modality, folder in config["features"].items():
+        store = FeatureStore.open(workspace.features / modality / folder)
+        expected = config["signatures"][modality]
+        if store.spec.signature != expected:
+            raise AbawkitError(
+                f"the {modality} features are not those that the run was trained on",
+                path=store.path,
+                got=store.spec.signature,
+                expected=expected,
+                todo="abawkit extract with the settings of that run, or train anew",
+            )
+        stores[modality] = store
+    return stores
+
+
+def predict_table(path: Path, config: dict[str, Any], clips: ClipData, task: Task, device: str) -> pd.DataFrame:
+    """Returns the prediction table of the clips (see :mod:`abawkit.training.runs`), indexed by id.
+
+    Args:
+        path: The run's folder, for its model file.
+        config: The run's ``config.json``.
+        clips: Features, and the truth where it is known.
+        task: The challenge track.
+        device: Where to compute.
+    """
+    model, stages = load_run_model(path / "model.safetensors", config, len(task.targets))
+    model.to(device)
+    blocks: dict[str, list[NDArray[np.float64]]] = {}
+
+    def keep(prefix: str, values: Tensor) -> None:
+        blocks.setdefault(prefix, []).append(values.cpu().numpy().astype(np.float64))
+
+    with torch.inference_mode():
+        for rows in row_batches(len(clips), EVALUATION_BATCH):
+            inputs = clips.inputs(rows, skip={})
+            embeddings = model.embed(inputs)
+            keep("", model.fuse(embeddings))
+            for modality, stage in stages.items():
+                keep(f"{modality}:", stage.to(device)(inputs[modality]))
+                keep(f"without-{modality}:", model.fuse_without(embeddings, modality))
+    values = {prefix: np.concatenate(parts) for prefix, parts in blocks.items()}
+    columns: dict[str, Any] = {}
+    if clips.truth is not None:
+        values = {"truth.": clips.truth.cpu().numpy().astype(np.float64), **values}
+    main = {prefix: block for prefix, block in values.items() if prefix in ("truth.", "")}
+    for prefix, block in main.items():
+        columns |= {prefix + target: block[:, index] for index, target in enumerate(task.targets)}
+    columns["missing"] = [
+        " ".join(m for m in stages if not clips.present[m][row])  # type: ignore[index]
+        for row in range(len(clips))
+    ]
+    for modality in stages:
+        columns[f"frames.{modality}"] = clips.lengths(modality)  # type: ignore[arg-type]
+    for prefix, block in values.items():
+        if prefix not in main:
+            columns |= {prefix + target: block[:, index] for index, target in enumerate(task.targets)}
+    return pd.DataFrame(columns, index=pd.Index(clips.ids, name=task.id_column))

@@ -1,0 +1,210 @@
+"""Run records: what a training, or an ensemble, leaves behind. Reading them needs neither torch nor the model.
+
+``runs/<name>/`` holds ``config.json`` (everything resolved), ``env.json``, ``clips.json`` (the ids it was trained
+and validated on), ``history.csv``, ``metrics.json`` (there only when it is finished), ``model.safetensors`` and
+``predictions/{valid,test}.csv``. A prediction file has one row per clip: the id, the truth where it is known
+(``truth.Joy``), the prediction (``Joy``), which modalities were missing, the number of frames of each, the
+prediction of each unimodal head (``text:Joy``) and of the fusion with one modality left out (``without-text:Joy``).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from abawkit.challenge import Task
+from abawkit.errors import AbawkitError, UsageError
+from abawkit.fileio import atomic_path, digest_file, read_json
+from abawkit.workspace import Workspace
+
+Side = Literal["valid", "test"]
+SIDES: tuple[Side, ...] = ("valid", "test")
+
+
+@dataclass(frozen=True)
+class Predictions:
+    """Predictions of a run for some clips.
+
+    Attributes:
+        ids: N clip ids.
+        values: ``float64 [N, E]``.
+        truth: ``float64 [N, E]``, None where it is not known.
+        table: Everything in the file, indexed by id.
+    """
+
+    ids: tuple[str, ...]
+    values: NDArray[np.float64]
+    truth: NDArray[np.float64] | None
+    table: pd.DataFrame
+
+    def of(self, ids: Sequence[str]) -> NDArray[np.float64]:
+        """Returns the predictions of these clips, ``[len(ids), E]``, joined by id."""
+        row = {clip: index for index, clip in enumerate(self.ids)}
+        return self.values[[row[clip] for clip in ids]]
+
+    def truth_of(self, ids: Sequence[str]) -> NDArray[np.float64]:
+        """Returns the truth of these clips, ``[len(ids), E]``."""
+        if self.truth is None:
+            raise AbawkitError("these predictions come without the truth")
+        row = {clip: index for index, clip in enumerate(self.ids)}
+        return self.truth[[row[clip] for clip in ids]]
+
+
+@dataclass(frozen=True)
+class Run:
+    """A finished run or ensemble.
+
+    Attributes:
+        path: Its folder.
+        config: ``config.json``.
+        metrics: ``metrics.json``.
+    """
+
+    path: Path
+    config: dict[str, Any]
+    metrics: dict[str, Any]
+
+    @classmethod
+    def open(cls, path: Path) -> Run:
+        """Returns the run in folder ``path``.
+
+        Raises:
+            AbawkitError: There is none, it is not ours, or it is not finished.
+        """
+        config = read_json(path / "config.json", "the record of a run")
+        for key in ("kind", "system", "split", "seed", "task"):
+            if key not in config:
+                raise AbawkitError(f"is not the record of a run: it has no {key!r}", path=path / "config.json")
+        if not (path / "metrics.json").exists():
+            raise AbawkitError(
+                "this run is not finished", path=path, todo=f"abawkit train --system {config['system']}  (goes on)"
+            )
+        return cls(path, config, read_json(path / "metrics.json", "the scores of a run"))
+
+    @property
+    def name(self) -> str:
+        """Name of the folder."""
+        return self.path.name
+
+    @property
+    def is_ensemble(self) -> bool:
+        """Whether it combines other runs."""
+        return bool(self.config["kind"] == "ensemble")
+
+    @cached_property
+    def _clips(self) -> dict[str, Any]:
+        return read_json(self.path / "clips.json", "the clip ids of a run")
+
+    @property
+    def train_ids(self) -> frozenset[str]:
+        """Clips that it, or a member of it, was trained on."""
+        return frozenset(self._clips["train"])
+
+    @property
+    def valid_ids(self) -> tuple[str, ...]:
+        """Clips that it was validated on."""
+        return tuple(self._clips["valid"])
+
+    def predictions(self, side: Side, task: Task) -> Predictions:
+        """Returns its predictions.
+
+        Raises:
+            AbawkitError: There are none, or the file is damaged.
+        """
+        path = self.path / "predictions" / f"{side}.csv"
+        if not path.exists():
+            raise AbawkitError(
+                f"run {self.name} has no predictions for the {side} clips",
+                path=path,
+                todo=f"abawkit extract, then: abawkit predict {self.name} --on {side}",
+            )
+        return read_predictions(path, task)
+
+    def refuse_leak(self, ids: Iterable[str]) -> None:
+        """Raises when one of ``ids`` was trained on: a score on it would flatter.
+
+        Raises:
+            AbawkitError: Some of the clips were trained on; the message names how many and which.
+        """
+        leaked = sorted(self.train_ids.intersection(ids))
+        if leaked:
+            raise AbawkitError(
+                f"run {self.name} was trained on {len(leaked)} of these clips, so they cannot score it",
+                got=", ".join(leaked[:8]) + (" …" if len(leaked) > 8 else ""),
+                todo="score it on clips that it has not seen",
+            )
+
+    def digest(self) -> str:
+        """Returns a digest of its predictions, by which a submission names it."""
+        files = [self.path / "predictions" / f"{side}.csv" for side in SIDES]
+        return " ".join(f"{path.stem}:{digest_file(path)[:16]}" for path in files if path.exists())
+
+    def to_json(self) -> dict[str, Any]:
+        """Returns the keys that ``--json`` promises for ``train``, ``evaluate`` and ``runs show``."""
+        return {
+            "run": str(self.path),
+            "system": self.config["system"],
+            "split": self.config["split"],
+            "seed": self.config["seed"],
+            "scores": self.metrics["scores"],
+        }
+
+
+def list_runs(workspace: Workspace) -> list[Run]:
+    """Returns all finished runs and ensembles, oldest first; unfinished ones are left out."""
+    finished = [path.parent for path in workspace.runs.glob("*/metrics.json")]
+    return [Run.open(path) for path in sorted(finished, key=lambda path: (path / "metrics.json").stat().st_mtime)]
+
+
+def find_run(workspace: Workspace, name: str) -> Run:
+    """Returns the run with this name, the only one whose name begins with it, or the one in the folder ``name``.
+
+    Raises:
+        UsageError: There is none, or several.
+    """
+    # A name is looked up in the list, never joined to a path.
+    names = sorted(path.parent.name for path in workspace.runs.glob("*/config.json"))
+    wanted = Path(name).name
+    matching = [known for known in names if known == wanted] or [known for known in names if known.startswith(wanted)]
+    if len(matching) != 1:
+        raise UsageError(
+            "there is no such run" if not matching else "several runs have such a name",
+            path=workspace.runs,
+            got=name,
+            expected=", ".join(matching or names) or "a run: there are none yet",
+            todo="abawkit runs list",
+        )
+    return Run.open(workspace.runs / matching[0])
+
+
+def write_predictions(path: Path, table: pd.DataFrame) -> None:
+    """Writes a prediction table indexed by clip id, atomically, with floats that read back as they were."""
+    with atomic_path(path) as temporary:
+        table.to_csv(temporary, lineterminator="\n")
+
+
+def read_predictions(path: Path, task: Task) -> Predictions:
+    """Returns the predictions in a file that :func:`write_predictions` wrote.
+
+    Raises:
+        AbawkitError: The file is not one.
+    """
+    try:
+        # As text first: Python's own conversion reads a float back as it was, whatever the pandas.
+        table = pd.read_csv(path, dtype=str, keep_default_na=False).set_index(task.id_column)
+        table = table.astype({column: np.float64 for column in table.columns if column != "missing"})
+        if not table.index.is_unique:
+            raise ValueError("duplicate clip ids")
+        values = table[list(task.targets)].to_numpy(np.float64)
+        known = [f"truth.{target}" for target in task.targets]
+        truth = table[known].to_numpy(np.float64) if set(known) <= set(table.columns) else None
+    except (OSError, KeyError, ValueError) as error:
+        raise AbawkitError("is no prediction file of ours", path=path, got=str(error)[:120]) from error
+    return Predictions(tuple(table.index), values, truth, table)

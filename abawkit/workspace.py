@@ -1,0 +1,342 @@
+"""A workspace: the folder in which a team works, and its settings with the source of each.
+
+A workspace is a folder with an ``abawkit.toml``. It names the challenge folder, which is only ever read, and
+holds everything that abawkit writes: ``features/``, ``splits/``, ``stages/``, ``runs/``, ``submissions/``.
+A setting is taken from the flag, else from the environment (``ABAWKIT_EXTRACT_PRESET``), else from
+``abawkit.toml``, else from the default.
+"""
+
+from __future__ import annotations
+
+import difflib
+import os
+import tomllib
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from abawkit.challenge import TASKS, Task
+from abawkit.errors import UsageError
+from abawkit.fileio import write_text
+
+CONFIG_NAME = "abawkit.toml"
+_ENV_PREFIX = "ABAWKIT_"
+_ENV_WORKSPACE = "ABAWKIT_WORKSPACE"
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class ExtractSettings(_Section):
+    """Feature extraction."""
+
+    preset: Literal["lite", "paper"] = Field("paper", description="feature set: paper (transformers) or lite (weak)")
+    workers: int = Field(0, ge=0, le=256, description="decoding processes; 0: one per core")
+    segment_clips: int = Field(128, ge=1, le=4096, description="clips per segment file")
+    max_failures: int = Field(0, ge=0, description="exit with 4 when more clips than this failed")
+    device: str = Field("auto", description="auto, cpu, cuda or cuda:N")
+    text_model: str | None = Field(None, description="text encoder: model id or local folder")
+    audio_model: str | None = Field(None, description="wav2vec2-family model: model id or local folder")
+    vision_model: str | None = Field(None, description="vision model: model id or local folder")
+
+
+class SplitSettings(_Section):
+    """Splits."""
+
+    seed: int = Field(42, ge=0, description="seed of resplit")
+
+
+class TrainingSettings(_Section):
+    """Training; a hyper-parameter that is not set is the system's own."""
+
+    seed: int = Field(42, ge=0, description="seed of the training")
+    device: str = Field("auto", description="auto, cpu, cuda or cuda:N")
+    threads: int = Field(1, ge=0, description="CPU threads; 0: one per core (slower where others compute too)")
+    checkpoint_seconds: float = Field(10.0, ge=0, description="save the state for resuming this often")
+    text_epochs: int | None = Field(None, ge=1, description="most epochs of the text stage")
+    audio_epochs: int | None = Field(None, ge=1, description="most epochs of the audio stage")
+    vision_epochs: int | None = Field(None, ge=1, description="most epochs of the vision stage")
+    motion_epochs: int | None = Field(None, ge=1, description="most epochs of the motion stage")
+    fusion_epochs: int | None = Field(None, ge=1, description="most epochs of the fusion stage")
+    batch_size: int | None = Field(None, ge=1, description="clips per batch")
+    lr: float | None = Field(None, gt=0, description="learning rate")
+    encoder_lr_scale: float | None = Field(None, ge=0, description="encoders' share of the rate during fusion")
+    weight_decay: float | None = Field(None, ge=0, description="AdamW weight decay")
+    clip_norm: float | None = Field(None, gt=0, description="gradient-norm clip")
+    patience: int | None = Field(None, ge=1, description="epochs without improvement before a unimodal stage stops")
+    fusion_patience: int | None = Field(None, ge=1, description="the same for the fusion stage")
+    dropout: float | None = Field(None, ge=0, lt=1, description="dropout")
+    modality_dropout: float | None = Field(None, ge=0, lt=1, description="modality dropout during fusion")
+    alpha: float | None = Field(None, ge=0, le=1, description="share of 1 - CCC in the loss; the rest is MSE")
+
+
+class SubmitSettings(_Section):
+    """Choosing runs and writing the submission."""
+
+    min_shared: int = Field(50, ge=2, description="fewest shared held-out clips on which runs are ranked or combined")
+
+
+class Settings(_Section):
+    """All settings of a workspace."""
+
+    task: str = Field("emi", description="challenge track")
+    data: str | None = Field(None, description="the challenge folder, relative to the workspace")
+    extract: ExtractSettings = ExtractSettings()
+    split: SplitSettings = SplitSettings()
+    training: TrainingSettings = TrainingSettings()
+    submit: SubmitSettings = SubmitSettings()
+
+
+@dataclass(frozen=True)
+class Setting:
+    """One resolved setting: ``key``, ``value`` and the ``source`` that it came from."""
+
+    key: str
+    value: Any
+    source: str
+
+
+def setting_keys() -> dict[str, str]:
+    """Returns every setting's key and what it means.
+
+    >>> setting_keys()["extract.preset"]
+    'feature set: paper (transformers) or lite (weak)'
+    """
+    keys: dict[str, str] = {}
+    for name, field in Settings.model_fields.items():
+        if isinstance(field.annotation, type) and issubclass(field.annotation, _Section):
+            for inner, inner_field in field.annotation.model_fields.items():
+                keys[f"{name}.{inner}"] = inner_field.description or ""
+        else:
+            keys[name] = field.description or ""
+    return keys
+
+
+@dataclass(frozen=True)
+class Workspace:
+    """An opened workspace.
+
+    Attributes:
+        root: The folder.
+        task: The challenge track.
+        settings: The resolved settings.
+        sources: Setting key → where its value came from (``flag``, ``environment``, a file, ``default``).
+    """
+
+    root: Path
+    task: Task
+    settings: Settings
+    sources: Mapping[str, str]
+
+    @classmethod
+    def open(
+        cls,
+        start: Path | str | None = None,
+        *,
+        overrides: Mapping[str, Any] | None = None,
+        environ: Mapping[str, str] | None = None,
+        task: Task | None = None,
+    ) -> Workspace:
+        """Returns the workspace that holds ``start``: it or the nearest folder above it with an ``abawkit.toml``.
+
+        Args:
+            start: A folder; default: ``ABAWKIT_WORKSPACE``, else the working folder.
+            overrides: Setting key → value from flags; a value of None is no override.
+            environ: Default: the process environment.
+            task: The challenge track, for tracks that are not in :data:`abawkit.challenge.TASKS`.
+
+        Raises:
+            UsageError: There is no workspace, or a setting is unknown or has a bad value.
+        """
+        environ = os.environ if environ is None else environ
+        start = Path(start if start is not None else environ.get(_ENV_WORKSPACE, ".")).absolute()
+        root = next((folder for folder in (start, *start.parents) if (folder / CONFIG_NAME).is_file()), None)
+        if root is None:
+            raise UsageError(
+                "this folder is no workspace, nor is one above it",
+                path=start,
+                expected=f"a folder with {CONFIG_NAME}",
+                todo="abawkit init DATA  (writes it here; DATA is the challenge folder), or try: abawkit demo",
+            )
+        layers = [
+            *_file_layer(root / CONFIG_NAME),
+            *_environment_layer(environ),
+            *(
+                Setting(key, value, "flag")
+                for key, value in _known((overrides or {}).items(), "flag")
+                if value is not None
+            ),
+        ]
+        sources = {key: "default" for key in setting_keys()} | {layer.key: layer.source for layer in layers}
+        settings = _build({layer.key: layer.value for layer in layers}, sources)
+        if task is None:
+            if settings.task not in TASKS:
+                raise UsageError(
+                    "unknown challenge track",
+                    path=sources["task"],
+                    got=settings.task,
+                    expected=", ".join(sorted(TASKS)),
+                    todo="correct `task`",
+                )
+            task = TASKS[settings.task]
+        workspace = cls(root, task, settings, sources)
+        workspace._refuse_data_as_workspace()
+        return workspace
+
+    def _refuse_data_as_workspace(self) -> None:
+        if self.settings.data is None:
+            return
+        data = (self.root / self.settings.data).resolve()
+        if self.root.resolve().is_relative_to(data):
+            raise UsageError(
+                "the workspace lies in the challenge folder, which is never written to",
+                path=self.root / CONFIG_NAME,
+                got=f"data = {self.settings.data!r}",
+                todo=f"make another folder, move {CONFIG_NAME} there and set `data` to the challenge folder",
+            )
+
+    @property
+    def data(self) -> Path:
+        """The challenge folder.
+
+        Raises:
+            UsageError: No challenge folder is set.
+        """
+        if self.settings.data is None:
+            raise UsageError(
+                "no challenge folder is set",
+                path=self.root / CONFIG_NAME,
+                expected='data = "FOLDER"',
+                todo=f"write that line into {CONFIG_NAME}, or run: abawkit init DATA --force",
+            )
+        return self.root / Path(self.settings.data).expanduser()
+
+    @property
+    def features(self) -> Path:
+        """Feature stores."""
+        return self.root / "features"
+
+    @property
+    def splits(self) -> Path:
+        """Splits."""
+        return self.root / "splits"
+
+    @property
+    def stages(self) -> Path:
+        """Stage checkpoints, shared between systems."""
+        return self.root / "stages"
+
+    @property
+    def runs(self) -> Path:
+        """Runs and ensembles."""
+        return self.root / "runs"
+
+    @property
+    def submissions(self) -> Path:
+        """Submissions."""
+        return self.root / "submissions"
+
+    def resolved(self) -> list[Setting]:
+        """Returns every setting with its value and source, in the order of the settings."""
+        flat = _flatten(self.settings.model_dump())
+        return [Setting(key, flat[key], self.sources[key]) for key in setting_keys()]
+
+
+def init_workspace(root: Path, data: Path, *, preset: str = "paper", force: bool = False) -> Path:
+    """Writes ``abawkit.toml`` into ``root`` and returns its path.
+
+    Raises:
+        UsageError: There is one already and ``force`` is not set, or ``root`` lies in the challenge folder.
+    """
+    path = root / CONFIG_NAME
+    if path.exists() and not force:
+        raise UsageError("there is one already", path=path, todo="edit it, or give --force to write it anew")
+    if root.resolve().is_relative_to(data.resolve()):
+        raise UsageError(
+            "the workspace would lie in the challenge folder, which is never written to",
+            path=root,
+            todo="make a folder for your work elsewhere, go there and run: abawkit init DATA",
+        )
+    try:
+        shown = data.resolve().relative_to(root.resolve())
+    except ValueError:
+        shown = data.resolve()
+    text = shown.as_posix().replace("\\", "\\\\").replace('"', '\\"')
+    lines = [f'data = "{text}"', "", "[extract]", f'preset = "{preset}"', ""]
+    write_text(path, "# Settings of this workspace; `abawkit config show` lists them all.\n" + "\n".join(lines))
+    return path
+
+
+def _flatten(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    flat: dict[str, Any] = {}
+    for key, value in tree.items():
+        if isinstance(value, Mapping):
+            flat |= _flatten(value, f"{prefix}{key}.")
+        else:
+            flat[prefix + key] = value
+    return flat
+
+
+def _known(items: Any, source: str) -> Iterator[tuple[str, Any]]:
+    keys = setting_keys()
+    for key, value in items:
+        if key not in keys:
+            raise _unknown(key, source, list(keys))
+        yield key, value
+
+
+def _unknown(key: str, source: str, known: list[str]) -> UsageError:
+    near = difflib.get_close_matches(key, known, n=1, cutoff=0.4)
+    return UsageError(
+        "unknown setting",
+        path=source,
+        got=key,
+        expected=near[0] if near else "a key that `abawkit config show` lists",
+        todo=f"did you mean {near[0]}?" if near else "remove it",
+    )
+
+
+def _file_layer(path: Path) -> list[Setting]:
+    try:
+        tree = tomllib.loads(path.read_text(encoding="utf-8"))
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise UsageError("is not valid TOML", path=path, got=str(error), todo="correct the line") from error
+    except OSError as error:
+        raise UsageError(f"cannot be read: {error.strerror}", path=path) from error
+    return [Setting(key, value, str(path)) for key, value in _known(_flatten(tree).items(), str(path))]
+
+
+def _environment_layer(environ: Mapping[str, str]) -> list[Setting]:
+    names = {_ENV_PREFIX + key.replace(".", "_").upper(): key for key in setting_keys()}
+    layer = []
+    for name in sorted(environ):
+        # Typer's completion uses names such as _ABAWKIT_COMPLETE, which do not begin with the prefix.
+        if not name.startswith(_ENV_PREFIX) or name == _ENV_WORKSPACE:
+            continue
+        if name not in names:
+            raise _unknown(name, "environment", [*names, _ENV_WORKSPACE])
+        layer.append(Setting(names[name], environ[name], f"environment {name}"))
+    return layer
+
+
+def _build(flat: Mapping[str, Any], sources: Mapping[str, str]) -> Settings:
+    tree: dict[str, Any] = {}
+    for key, value in flat.items():
+        section, _, inner = key.rpartition(".")
+        (tree.setdefault(section, {}) if section else tree)[inner] = value
+    try:
+        return Settings.model_validate(tree)
+    except ValidationError as error:
+        first = error.errors()[0]
+        key = ".".join(str(part) for part in first["loc"])
+        raise UsageError(
+            f"bad value of {key}",
+            path=sources.get(key),
+            got=repr(first["input"]),
+            expected=first["msg"],
+            todo="correct it",
+        ) from error
