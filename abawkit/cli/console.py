@@ -9,6 +9,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
+from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.markup import escape as escape
 from rich.progress import BarColumn, MofNCompleteColumn, SpinnerColumn, TextColumn, TimeElapsedColumn
@@ -118,14 +119,16 @@ class _Terminal:
         self._console.print(f"[{style}]{escape(message)}[/]")
 
 
-def table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]], *, left: int = 1) -> Table:
-    """Returns a table; the first ``left`` columns are text, the others numbers to the right."""
-    made = Table(title=title, title_justify="left", title_style="bold", header_style="bold", pad_edge=False)
+def show_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]], *, left: int = 1) -> None:
+    """Prints a table; the first ``left`` columns are text, the others numbers to the right."""
+    console = out()
+    console.print(f"[bold]{escape(title)}[/]", soft_wrap=True)
+    made = Table(header_style="bold", box=SIMPLE_HEAD, pad_edge=False)
     for index, column in enumerate(columns):
         made.add_column(column, justify="left" if index < left else "right", overflow="fold")
     for row in rows:
         made.add_row(*(escape(cell) for cell in row))
-    return made
+    console.print(made)
 
 
 def number(value: float | None, digits: int = 3) -> str:
@@ -137,25 +140,24 @@ def number(value: float | None, digits: int = 3) -> str:
     return "–" if value is None or value != value else f"{value:.{digits}f}"
 
 
-def show_report(report: Report, *, most: int = 20) -> None:
-    """Prints a summary of the findings by code, then the worst ones."""
+def show_report(report: Report, *, most: int = 3) -> None:
+    """Prints a summary of the findings by code, then the first ``most`` of each, worst codes first."""
     console = out()
     if report.findings:
-        rows = [[code, CODES[code][0], str(count), CODES[code][1]] for code, count in report.by_code()]
-        console.print(table("Findings", ["code", "severity", "count", "what"], rows, left=2))
-        errors = [finding for finding in report.sorted() if finding.severity != "info"]
-        for finding in errors[:most]:
-            colour = _COLOURS[finding.severity]
-            got = "" if finding.got is None else f" (got {finding.got})"
-            expected = "" if finding.expected is None else f", expected {finding.expected}"
-            line = f"[{colour}]{finding.code}[/] {escape(f'{finding.place}: {finding.message}{got}{expected}')}"
-            console.print(line, soft_wrap=True)
-        if len(errors) > most:
-            console.print(f"… and {len(errors) - most} more: --json shows all")
+        counted = report.by_code()
+        rows = [[code, CODES[code][0], CODES[code][1], str(count)] for code, count in counted]
+        show_table("Findings", ["code", "severity", "what", "count"], rows, left=3)
+        for code, count in counted:
+            for finding in [finding for finding in report.findings if finding.code == code][:most]:
+                got = "" if finding.got is None else f" (got {finding.got})"
+                expected = "" if finding.expected is None else f", expected {finding.expected}"
+                text = escape(f"{finding.place}: {finding.message}{got}{expected}")
+                console.print(f"[{_COLOURS[finding.severity]}]{code}[/] {text}", soft_wrap=True)
+            if count > most:
+                console.print(f"     [dim]… and {count - most} more {code}; --json lists all[/]")
     if report.counts:
         console.print("  ".join(f"{key}: {value}" for key, value in report.counts.items() if "." not in key))
-    verdict = "[bold green]no errors[/]" if report.ok else "[bold red]errors: mend them first[/]"
-    console.print(verdict)
+    console.print("[bold green]no errors[/]" if report.ok else "[bold red]errors: mend them first[/]")
 
 
 def next_steps(commands: Mapping[str, str]) -> None:
@@ -167,4 +169,14 @@ def next_steps(commands: Mapping[str, str]) -> None:
         console.print(f"  [cyan]{escape(command.ljust(width))}[/]  {escape(what)}", soft_wrap=True)
 
 
-__all__ = ["err", "next_steps", "number", "out", "print_json", "progress_for", "show_error", "show_report", "table"]
+__all__ = [
+    "err",
+    "next_steps",
+    "number",
+    "out",
+    "print_json",
+    "progress_for",
+    "show_error",
+    "show_report",
+    "show_table",
+]

@@ -60,10 +60,12 @@ def stats(workspace: WorkspaceOption = None, workers: WorkersOption = None, as_j
     for name, split in found.splits.items():
         lengths = split.lengths
         frames = [None] * 5 if lengths is None else list(vars(lengths.frames).values())
-        missing = ", ".join(f"{kind} {count}" for kind, count in split.missing.items() if count) or "–"
+        missing = (
+            ", ".join(f"{kind} {count}" for kind, count in split.missing.items() if 0 < count < split.clips) or "–"
+        )
         rows.append([name, missing, str(split.clips), *(console.number(value, 1) for value in frames)])
     columns = ["split", "without", "clips", "frames", "± std", "min", "median", "max"]
-    screen.print(console.table("Clips (frames as the paper counts: 10 per second)", columns, rows, left=2))
+    console.show_table("Clips (frames as the paper counts: 10 per second)", columns, rows, left=2)
     train, valid = found.splits["train"], found.splits["valid"]
     rows = []
     for index, target in enumerate(found.targets):
@@ -73,7 +75,7 @@ def stats(workspace: WorkspaceOption = None, workers: WorkersOption = None, as_j
         shift = [console.number(float(found.ks[index])), console.number(float(found.ks_p[index]))]
         rows.append([target, *means, *zeros, *shift])
     columns = ["target", "mean train", "valid", "zero % train", "valid", "KS", "p"]
-    screen.print(console.table("Labels", columns, rows))
+    console.show_table("Labels", columns, rows)
     if found.paper is None:
         screen.print("[dim]These are not the official counts, so the paper's figures are not beside them.[/]")
     else:
@@ -84,6 +86,7 @@ def stats(workspace: WorkspaceOption = None, workers: WorkersOption = None, as_j
 def resplit(
     ratio: Annotated[str, typer.Option("--ratio", help="2:1 (the official split), 4:1, or any N:M.")] = "4:1",
     seed: SeedOption = None,
+    exact: Annotated[bool, typer.Option("--exact", help="2:1 by arithmetic instead of the official split.")] = False,
     name: Annotated[str | None, typer.Option("--name", help="Name of the split.", show_default=False)] = None,
     workspace: WorkspaceOption = None,
     as_json: JsonOption = False,
@@ -92,7 +95,7 @@ def resplit(
     from abawkit.cli import console
     from abawkit.data.splits import resplit as split_again
 
-    made = split_again(open_workspace(workspace), ratio, seed=seed, name=name)
+    made = split_again(open_workspace(workspace), ratio, seed=seed, name=name, exact=exact)
     if as_json:
         console.print_json({"split": made.name, "path": str(made.folder), **made.record})
         return

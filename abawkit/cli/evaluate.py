@@ -44,7 +44,7 @@ def evaluate(
     ]
     rows.append(["mean", console.number(scores.mean_pearson, 4), console.number(scores.mean_ccc, 4)])
     screen = console.out()
-    screen.print(console.table(f"{found.run.name}: {scores.n} {on} clips", ["target", "Pearson r", "CCC"], rows))
+    console.show_table(f"{found.run.name}: {scores.n} {on} clips", ["target", "Pearson r", "CCC"], rows)
     low, high = found.interval
     screen.print(f"95 % interval of the mean r: [{low:.3f}, {high:.3f}], by clip: likely too narrow", markup=False)
     if scores.remark:
@@ -72,6 +72,6 @@ def ensemble(
     rows = [[name, console.number(value, 4)] for name, value in made.metrics["members"].items()]
     rows.append(["ensemble", console.number(made.metrics["scores"]["valid"]["mean_pearson"], 4)])
     n = made.metrics["scores"]["valid"]["n"]
-    console.out().print(console.table(f"On the {n} held-out clips that all share", ["member", "mean r"], rows))
+    console.show_table(f"On the {n} held-out clips that all share", ["member", "mean r"], rows)
     show_run(made)
     console.next_steps({"abawkit submit --out submissions/team.csv": "takes this ensemble"})

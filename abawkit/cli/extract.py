@@ -69,7 +69,7 @@ def extract(
             for s in done.stores
         ]
         columns = ["modality", "store", "clips", "present", "missing", "failed", "frames"]
-        console.out().print(console.table("Features", columns, rows, left=2))
+        console.show_table("Features", columns, rows, left=2)
         if done.failures is not None:
             console.out().print(f"[yellow]odd or failed clips are listed in[/] {done.failures}", soft_wrap=True)
     if done.failed > opened.settings.extract.max_failures:

@@ -28,7 +28,7 @@ def list_(as_json: JsonOption = False) -> None:
         console.print_json({"systems": [system.to_json() for system in systems]})
         return
     rows = [[s.name, s.title, s.ratio, console.number(s.paper.get("valid"), 4)] for s in systems]
-    console.out().print(console.table("Systems", ["name", "what", "split", "paper's validation r"], rows, left=2))
+    console.show_table("Systems", ["name", "what", "split", "paper's validation r"], rows, left=2)
 
 
 def show(
@@ -45,4 +45,4 @@ def show(
     screen = console.out()
     screen.print(f"[bold]{system.name}[/]  {system.title}  ({system.source})")
     rows = [[key, str(value)] for key, value in vars(system.hyperparameters).items()]
-    screen.print(console.table("Hyper-parameters", ["name", "value"], rows, left=2))
+    console.show_table("Hyper-parameters", ["name", "value"], rows, left=2)

@@ -48,7 +48,7 @@ def demo(
     columns = ["system", "split", "validation r", "clips", "hidden test r", "clips"]
     screen = console.out()
     screen.print()
-    screen.print(console.table("Results on a synthetic challenge", columns, rows, left=2))
+    console.show_table("Results on a synthetic challenge", columns, rows, left=2)
     screen.print("[dim]Validation sets differ, so these rows are no ranking. Only a demo has hidden test labels.[/]")
     counts = done.report.counts
     written = {
@@ -75,6 +75,7 @@ def init(
     data: Annotated[Path, typer.Argument(metavar="DATA", help="The challenge folder; it is only ever read.")],
     preset: Annotated[str, typer.Option(help="paper (transformers) or lite (weak, no download).")] = "paper",
     force: Annotated[bool, typer.Option("--force", help="Write it anew.")] = False,
+    as_json: JsonOption = False,
 ) -> None:
     """Make this folder a workspace: write abawkit.toml."""
     from abawkit.challenge import EMI
@@ -87,6 +88,9 @@ def init(
         raise UsageError("unknown preset", got=preset, expected="paper or lite")
     ChallengeFolder.open(data, EMI)
     path = init_workspace(Path.cwd(), data, preset=preset, force=force)
+    if as_json:
+        console.print_json({"ok": True, "workspace": str(path.parent), "config": str(path)})
+        return
     console.out().print(f"wrote {path}", soft_wrap=True)
     console.next_steps({"abawkit validate": "see what is in the folder", "abawkit extract": "make the features"})
 
@@ -123,4 +127,4 @@ def show(workspace: WorkspaceOption = None, as_json: JsonOption = False) -> None
         console.print_json({"workspace": str(opened.root), "settings": record})
         return
     rows = [[s.key, "" if s.value is None else str(s.value), s.source] for s in opened.resolved()]
-    console.out().print(console.table(f"Settings of {opened.root}", ["key", "value", "source"], rows, left=3))
+    console.show_table(f"Settings of {opened.root}", ["key", "value", "source"], rows, left=3)

@@ -84,7 +84,7 @@ def show_run(run: object) -> None:
     ]
     rows.append(["mean", console.number(valid["mean_pearson"], 4), console.number(valid["mean_ccc"], 4)])
     title = f"{run.name}: {valid['n']} validation clips"
-    console.out().print(console.table(title, ["target", "Pearson r", "CCC"], rows))
+    console.show_table(title, ["target", "Pearson r", "CCC"], rows)
     if valid["remark"]:
         console.out().print(f"[yellow]{valid['remark']}[/]")
 
@@ -128,7 +128,7 @@ def list_(workspace: WorkspaceOption = None, as_json: JsonOption = False) -> Non
     for run in runs:
         valid = run.metrics["scores"]["valid"]
         rows.append([run.name, run.config["split"], str(valid["n"]), console.number(valid["mean_pearson"], 4)])
-    console.out().print(console.table("Runs", ["run", "split", "n", "validation r"], rows, left=2))
+    console.show_table("Runs", ["run", "split", "n", "validation r"], rows, left=2)
     if len({row[1] for row in rows}) > 1:
         console.out().print("[dim]Validation sets differ between splits: do not rank across them.[/]")
 

@@ -125,11 +125,16 @@ def _lags() -> tuple[int, int]:
 
 def _in_band(waveform: _FloatArray) -> _FloatArray:
     """Returns the waveform through a Butterworth band-pass, two poles at each side."""
-    from scipy.signal import butter, sosfilt
+    from scipy.signal import sosfilt
 
-    sections = butter(2, PITCH_BAND, btype="bandpass", fs=SAMPLE_RATE, output="sos")
-    filtered: _FloatArray = sosfilt(sections.astype(np.float32), waveform)
-    return filtered
+    return np.asarray(sosfilt(_sections(), waveform), np.float32)
+
+
+@cache
+def _sections() -> _FloatArray:
+    from scipy.signal import butter
+
+    return np.asarray(butter(2, PITCH_BAND, btype="bandpass", fs=SAMPLE_RATE, output="sos"), np.float32)
 
 
 @cache

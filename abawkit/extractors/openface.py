@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import math
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -60,11 +59,11 @@ def read_openface(path: Path) -> OpenFaceTable:
         MediaError: The file cannot be read as text, lacks one of the 23 columns, or has a value that is no number.
     """
     try:
-        with path.open(encoding="utf-8-sig", newline="") as file:
+        with path.open(encoding="utf-8-sig") as file:
             header, rows, warnings = _read(path, file)
     except OSError as error:
         raise MediaError("cannot be read", path=path, got=error.strerror) from error
-    except (UnicodeDecodeError, csv.Error) as error:
+    except UnicodeDecodeError as error:
         raise MediaError("is not an OpenFace CSV", path=path, got=str(error)[:120], todo=_TODO) from error
 
     def column(name: str, otherwise: float) -> NDArray[np.float64]:
@@ -103,7 +102,7 @@ def _read(path: Path, lines: Iterator[str]) -> tuple[list[str], NDArray[np.float
     """Returns the names and values ``[R, C]`` of the columns that are needed and there, and warnings."""
     first = next(lines, "")
     separator = ";" if first.count(";") > first.count(",") else ","
-    names = [name.strip() for name in next(csv.reader([first.rstrip(f"{separator} \r\n")], delimiter=separator), [])]
+    names = [name.strip(' "') for name in first.rstrip(f"{separator} \n").split(separator)]
     missing = [name for name in COLUMNS if name not in names]
     if missing:
         got = f"{len(names)} columns, without {', '.join(missing)}" if first.strip() else "an empty file"
@@ -115,14 +114,15 @@ def _read(path: Path, lines: Iterator[str]) -> tuple[list[str], NDArray[np.float
     warnings = [f"without the columns {', '.join(absent)}"] if absent else []
     values: list[list[float]] = []
     short: tuple[int, int] | None = None
-    for number, row in enumerate(csv.reader(lines, delimiter=separator), start=2):
+    for number, text in enumerate(lines, start=2):
         if short is not None:
             line, width = short
             raise MediaError(
                 "wrong number of columns", path=path, line=line, got=str(width), expected=str(len(names)), todo=_TODO
             )
-        if not any(cell.strip() for cell in row):
+        if not text.strip(f"{separator} \n"):
             continue
+        row = text.split(separator)  # no csv module: a stray quote would swallow the lines after it
         if len(row) < len(names):  # allowed for the last row: OpenFace was stopped while it wrote
             short = (number, len(row))
         else:
@@ -139,7 +139,7 @@ def _numbers(path: Path, line: int, names: Sequence[str], cells: Sequence[str], 
         pass
     numbers = []
     for name, cell in zip(names, cells, strict=True):
-        text = cell.strip().lower()
+        text = cell.strip(' "\n').lower()
         if separator == ";":
             text = text.replace(",", ".")
         try:

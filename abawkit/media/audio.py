@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from abawkit.errors import ModalityMissing
-from abawkit.media.video import open_media, shortfall, unreadable
+from abawkit.media.video import audio_stream, open_media, shortfall, unreadable
 
 
 @dataclass
@@ -47,7 +47,9 @@ def decode_audio(path: Path, *, sample_rate: int = 16000, max_seconds: float | N
     """
     limit = None if max_seconds is None else round(max_seconds * sample_rate)
     with open_media(path) as container:
-        stream = container.streams.best("audio")
+        stream = audio_stream(container)
+        if stream is None and container.streams.audio:
+            raise unreadable(path, "its sound is in a form that cannot be decoded", None)
         if stream is None:
             raise ModalityMissing("has no audio track", path=path)
         stream.codec_context.thread_count = 1
@@ -68,7 +70,7 @@ def decode_audio(path: Path, *, sample_rate: int = 16000, max_seconds: float | N
         raise ModalityMissing("its audio track is empty", path=path)
     waveform = np.concatenate(pieces)[:limit]
     np.clip(waveform, -1, 1, out=waveform)
-    broken = [f"{len(errors)} packets of sound cannot be decoded and are left out"] if errors else []
+    broken = [f"{len(errors)} packet(s) of sound cannot be decoded: left out"] if errors else []
     return DecodedAudio(waveform, sample_rate, (*broken, *missing))
 
 

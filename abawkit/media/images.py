@@ -18,6 +18,8 @@ HOG_SIDE = 64
 
 # Workers are processes: OpenCV's own threads would fight for the same cores.
 cv2.setNumThreads(1)
+# What is wrong with a picture is said by an exception, not on stderr.
+cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
 
 
 def read_image(path: Path) -> NDArray[np.uint8]:

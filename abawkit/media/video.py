@@ -41,7 +41,7 @@ class MediaInfo:
     Attributes:
         duration: Seconds; None where the header has none (files of browser recorders).
         has_video: Whether there is a video track that is not a cover picture.
-        has_audio: Whether there is an audio track.
+        has_audio: Whether there is an audio track that can be decoded.
         width: Width of the picture as it is displayed (pixels); None without video.
         height: Height of the picture as it is displayed (pixels); None without video.
         rotation: Degrees by which the stored picture is turned clockwise for display: 0, 90, 180 or 270.
@@ -67,7 +67,7 @@ class DecodedVideo:
 
     Attributes:
         frames: RGB, ``uint8 [T, H, W, 3]``, upright.
-        times: Seconds from the first frame, ``float32 [T]``, increasing.
+        times: Seconds from the first frame, ``float32 [T]``, never decreasing.
         decoded: Number of frames that were decoded, of which ``frames`` is a sample.
         warnings: What was odd and did not stop the decoding.
     """
@@ -88,7 +88,7 @@ def open_media(path: Path) -> Iterator[Any]:
     try:
         # Tags in another encoding than UTF-8 are no reason to refuse a clip.
         container = av.open(str(path), options={"format_whitelist": _FORMATS}, metadata_errors="replace")
-    except (OSError, ValueError) as error:
+    except (av.FFmpegError, OSError, ValueError) as error:
         raise unreadable(path, "cannot be opened as video or sound", error) from error
     with container:
         yield container
@@ -116,6 +116,13 @@ def video_stream(container: Any) -> Any | None:
     return None
 
 
+def audio_stream(container: Any) -> Any | None:
+    """Returns the best audio stream that can be decoded; None: there is none."""
+    best = container.streams.best("audio")
+    candidates = ([best] if best is not None else []) + list(container.streams.audio)
+    return next((stream for stream in candidates if stream.codec_context is not None), None)
+
+
 def probe(path: Path) -> MediaInfo:
     """Returns what the file's header says; decodes no more than the first frame, which alone has the rotation.
 
@@ -125,7 +132,7 @@ def probe(path: Path) -> MediaInfo:
         MediaError: The file cannot be opened as video or sound.
     """
     with open_media(path) as container:
-        video, audio = video_stream(container), container.streams.best("audio")
+        video, audio = video_stream(container), audio_stream(container)
         rotation = 0 if video is None else _header_rotation(container, video)
         size = (None, None) if video is None else (video.codec_context.width, video.codec_context.height)
         width, height = size if rotation % 180 == 0 else size[::-1]
@@ -161,9 +168,9 @@ def _clockwise(frame: Any) -> int:
 class VideoPass:
     """One pass over the frames of a video, as an iterator of ``(seconds, frame)``.
 
-    Times count from the first frame, and increase. Frames that come up to four places out of order are put in
+    Times count from the first frame, and never decrease. Frames that come up to four places out of order are put in
     order; those that come later still are left out, with a warning. At a decode error the pass ends, since later
-    frames are drawn upon the broken one: what was decoded is kept, with a warning. At most four frames in full
+    frames are drawn upon the broken one: what was decoded is kept, with a warning. At most five frames in full
     resolution are held.
 
     Args:
@@ -342,7 +349,7 @@ def spread(count: int, at_most: int | None) -> Iterable[int]:
 
 
 def frame_times(path: Path) -> tuple[NDArray[np.float32], tuple[str, ...]]:
-    """Returns the seconds of each frame from the first one, ``float32 [T]``, increasing, and the warnings.
+    """Returns the seconds of each frame from the first one, ``float32 [T]``, never decreasing, and the warnings.
 
     Every frame is decoded, none is converted: a header's count is not to be relied on.
 

@@ -105,6 +105,15 @@ def test_times_are_put_in_order(tmp_path: Path) -> None:
     np.testing.assert_allclose(read.values, table[list(COLUMNS)], rtol=1e-6)
 
 
+def test_quotes(tmp_path: Path) -> None:
+    table = _table(3).astype(object)
+    table.loc[1, "AU01_r"] = '"1.25"'
+    path = _write(tmp_path / "a.csv", table.rename(columns=lambda name: f'"{name}"'), ",")
+    np.testing.assert_allclose(read_openface(path).values[1, 0], 1.25)
+    path.write_text(path.read_text().replace('"1.25"', '"1.25'))
+    assert len(read_openface(path).values) == 3, "a quote that is not closed swallows no lines"
+
+
 def test_optional_columns_may_lack(tmp_path: Path) -> None:
     read = read_openface(_write(tmp_path / "a.csv", _table(3)[list(COLUMNS)]))
     assert len(read.values) == 3 and np.isnan(read.times).all() and np.isnan(read.confidence).all()

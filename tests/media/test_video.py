@@ -8,7 +8,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from abawkit.errors import MediaError
+from abawkit.errors import AbawkitError, MediaError
+from abawkit.media.audio import decode_audio
 from abawkit.media.encode import write_mp3, write_video
 from abawkit.media.video import VideoPass, decode_video, frame_times, probe, spread
 
@@ -307,6 +308,31 @@ def test_what_is_no_video(tmp_path: Path, content: bytes, got: str | None) -> No
             function(path)
         assert caught.value.path == str(path) and caught.value.todo
         assert got is None or caught.value.got == got
+
+
+@given(
+    st.sampled_from(["decord/unordered.mov", "torchcodec/h265_video.mp4", "fsdd/3_theo_0.wav"]),
+    st.lists(st.tuples(st.floats(0, 1, exclude_max=True), st.integers(0, 255)), min_size=1, max_size=30),
+    st.sampled_from([200, 1000, None]),
+)
+@settings(max_examples=60, deadline=None)
+def test_damaged_bytes_give_a_result_or_a_message(
+    shared_data: Path,
+    tmp_path_factory: pytest.TempPathFactory,
+    name: str,
+    damage: list[tuple[float, int]],
+    end: int | None,
+) -> None:
+    data = bytearray((shared_data / name).read_bytes())
+    for place, value in damage:
+        data[int(place * len(data[:end]))] = value
+    path = tmp_path_factory.getbasetemp() / "damaged.bin"
+    path.write_bytes(data)
+    for function in (probe, decode_video, frame_times, decode_audio):
+        try:
+            function(path)
+        except AbawkitError as error:
+            assert error.path == str(path)
 
 
 def test_a_file_without_a_frame_and_one_that_is_not_there(shared_data: Path, tmp_path: Path) -> None:

@@ -1,0 +1,232 @@
+"""Every command, as a person types it: output, JSON, exit codes."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from typer.testing import CliRunner, Result
+
+from abawkit.cli.app import app
+
+
+def run(folder: Path, *arguments: str) -> Result:
+    before = Path.cwd()
+    os.chdir(folder)
+    try:
+        return CliRunner().invoke(app, list(arguments))
+    finally:
+        os.chdir(before)
+
+
+def run_json(folder: Path, *arguments: str, code: int = 0) -> dict[str, Any]:
+    result = run(folder, *arguments, "--json")
+    assert result.exit_code == code, result.output
+    record: dict[str, Any] = json.loads(result.stdout)  # one document and nothing else
+    return record
+
+
+def fails(folder: Path, *arguments: str, code: int) -> str:
+    result = run(folder, *arguments)
+    assert result.exit_code == code, result.output
+    assert "Traceback" not in result.output and result.stderr.startswith("error: ")
+    record = run_json(folder, *arguments, code=code)
+    assert record["ok"] is False and record["exit_code"] == code
+    return result.stderr
+
+
+COMMANDS = [
+    *(["demo"], ["init"], ["doctor"], ["config", "show"], ["validate"], ["stats"], ["resplit"], ["extract"]),
+    *(["systems", "list"], ["systems", "show"], ["train"], ["predict"], ["runs", "list"], ["runs", "show"]),
+    *(["evaluate"], ["ensemble"], ["submit"], ["check"]),
+]
+
+
+@pytest.mark.parametrize("command", COMMANDS, ids=" ".join)
+def test_help_has_an_example(tmp_path: Path, command: list[str]) -> None:
+    result = run(tmp_path, *command, "--help")
+    assert result.exit_code == 0 and f"Example: abawkit {' '.join(command)}" in result.stdout
+
+
+def test_the_four_everyday_commands(extracted_copy: Path) -> None:
+    for line in (
+        "extract",
+        "resplit --ratio 4:1",
+        "train --system F4",
+        "submit --out submissions/team.csv",
+        "check submissions/team.csv",
+    ):
+        result = run(extracted_copy, *line.split())
+        assert result.exit_code == 0, result.output
+    assert (extracted_copy / "submissions" / "team.csv.json").exists()
+
+
+def test_from_a_folder_below_and_with_an_option(trained: Path, tmp_path: Path) -> None:
+    assert "F4-4to1" in run(trained / "runs", "runs", "list").stdout
+    assert "F4-4to1" in run(tmp_path, "runs", "list", "--workspace", str(trained)).stdout
+
+
+def test_agreed_json_keys(trained: Path) -> None:
+    report = run_json(trained, "validate")
+    assert report["ok"] is True and report["counts"]["train"] == 36
+    assert set(report["findings"][0]) == {"code", "severity", "path", "line", "message", "got", "expected"}
+    stores = run_json(trained, "extract")
+    assert set(stores) == {"stores", "failures"}
+    keys = {"modality", "path", "signature", "clips", "present", "missing", "failed", "frames"}
+    assert all(keys <= set(store) for store in stores["stores"])
+    for arguments in (["train", "--system", "F4"], ["evaluate", "F4"], ["runs", "show", "F4"]):
+        record = run_json(trained, *arguments)
+        assert {"run", "system", "split", "seed", "scores"} <= set(record)
+        valid = record["scores"]["valid"]
+        assert valid["n"] == 12 and {"mean_pearson", "pearson", "mean_ccc"} <= set(valid) and len(valid["pearson"]) == 6
+    assert len(run_json(trained, "runs", "list")["runs"]) == 3
+    assert run_json(trained, "stats")["splits"]["train"]["clips"] == 36
+    assert run_json(trained, "config", "show")["settings"]["extract.preset"]["value"] == "lite"
+    assert run_json(trained, "systems", "list")["systems"][0]["name"] == "F1"
+    assert run_json(trained, "systems", "show", "f5")["hyperparameters"]["frozen_encoders"] is True
+    assert run_json(trained, "resplit", "--ratio", "4:1")["split"].startswith("4to1")
+
+
+def test_human_output(trained: Path) -> None:
+    for arguments, words in {
+        ("validate",): ["Findings", "F105", "no errors"],
+        ("stats",): ["Labels", "Empathic Pain", "KS"],
+        ("systems", "list"): ["F5", "0.4400"],
+        ("systems", "show", "F4"): ["modality_dropout"],
+        ("evaluate", "F4"): ["Pearson r", "95 % interval"],
+        ("runs", "show", "F1"): ["24 validation clips"],
+        ("ensemble",): ["ensemble", "Next"],
+        ("predict", "F1", "--on", "valid"): ["predicted 24 clips"],
+        ("config", "show"): ["training.seed", "default"],
+        ("extract",): ["Features", "motion"],
+        ("resplit",): ["not subject-safe"],
+        ("evaluate", "F1", "--on", "test", "--labels", "hidden.csv"): ["12 test clips"],
+    }.items():
+        result = run(trained, *arguments)
+        assert result.exit_code == 0, result.output
+        for word in words:
+            assert word in result.output, (arguments, result.output)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "words"),
+    [
+        (["train", "--system", "F9"], 2, "unknown system"),
+        (["train", "--set", "training.lrr=1"], 2, "did you mean training.lr"),
+        (["train", "--set", "nonsense"], 2, "KEY=VALUE"),
+        (["train", "--split", "../../x"], 2, ""),
+        (["resplit", "--ratio", "four"], 2, "not a ratio"),
+        (["resplit", "--ratio", "1:9"], 2, ""),
+        (["resplit", "--name", "../../x"], 2, ""),
+        (["extract", "--modality", "smell"], 2, "unknown modality"),
+        (["extract", "--preset", "huge"], 2, "bad value of extract.preset"),
+        (["extract", "--model", "smell=x"], 2, "no model for this modality"),
+        (["extract", "--preset", "paper", "--modality", "vision"], 1, "facebook/dinov2-base"),
+        (["predict", "nope"], 2, "no such run"),
+        (["predict", "F1", "--on", "dev"], 2, "unknown side"),
+        (["predict", "ensemble"], 2, "no model of its own"),
+        (["evaluate", "F1", "--on", "test"], 2, "--labels"),
+        (["evaluate", "F1", "--on", "test", "--labels", "absent.csv"], 3, "absent.csv"),
+        (["runs", "show", "../../etc"], 2, "no such run"),
+        (["submit", "--out", "x.csv", "--run", "nope"], 2, "no such run"),
+        (["check", "absent.csv"], 2, "cannot be read"),
+        (["validate", "absent"], 2, "absent"),
+        (["init", "absent"], 2, "no such folder"),
+        (["demo", "."], 2, "holds something else"),
+    ],
+)
+def test_every_refusal_is_one_message_with_its_code(
+    trained_copy: Path, tmp_path: Path, arguments: list[str], code: int, words: str
+) -> None:
+    if arguments[0] == "demo":
+        (tmp_path / "other").mkdir()
+        (tmp_path / "other" / "thesis.tex").touch()
+        folder = tmp_path / "other"
+    else:
+        folder = trained_copy
+    assert words in fails(folder, *arguments, code=code).replace("\n", " ")
+    assert not list(tmp_path.glob("x*")) and not (tmp_path.parent / "x").exists()
+
+
+def test_outside_a_workspace(tmp_path: Path) -> None:
+    assert "abawkit init DATA" in fails(tmp_path, "extract", code=2)
+
+
+def test_init(small_challenge: Path, tmp_path: Path) -> None:
+    assert run(tmp_path, "init", str(small_challenge), "--preset", "lite").exit_code == 0
+    assert run_json(tmp_path, "validate")["ok"] is True
+    assert "there is one already" in fails(tmp_path, "init", str(small_challenge), code=2)
+    assert "not a challenge folder" in fails(tmp_path, "init", str(tmp_path), "--force", code=2)
+    assert "unknown preset" in fails(tmp_path, "init", str(small_challenge), "--preset", "x", code=2)
+
+
+def test_check_finds_and_exits_with_3(trained: Path, tmp_path: Path) -> None:
+    bad = tmp_path / "bad.csv"
+    bad.write_text("Filename,Joy\n")
+    result = run(trained, "check", str(bad))
+    assert result.exit_code == 3 and "S501" in result.stdout
+    assert run_json(trained, "check", str(bad), code=3)["ok"] is False
+    assert run_json(tmp_path, "check", str(bad), "--data", str(trained / "challenge"), code=3)["counts"]["rows"] == 0
+    assert "S514" in run(tmp_path, "check", str(bad)).stdout  # outside a workspace the test ids are not known
+
+
+def test_validate_exits_with_3(tmp_path: Path) -> None:
+    result = run(tmp_path, "validate", str(tmp_path))
+    assert result.exit_code == 3 and "F101" in result.stdout
+
+
+def test_more_failures_than_allowed_exit_with_4(challenge_copy: Any) -> None:
+    root = challenge_copy()
+    video = root / "challenge" / "raw" / "00004.mp4"
+    video.write_bytes(video.read_bytes()[:700])
+    arguments = ["extract", "--modality", "motion", "--workers", "1"]
+    result = run(root, *arguments)
+    assert result.exit_code == 4 and "1 clips failed" in result.stderr and "failures.csv" in result.output
+    assert run(root, *arguments, "--max-failures", "1").exit_code == 0
+
+
+def test_doctor(tmp_path: Path) -> None:
+    result = run(tmp_path, "doctor")
+    assert result.exit_code in (0, 3)
+    for word in ("torch", "codecs", "disk", "memory", "thenlper/gte-base"):
+        assert word in result.stdout
+    assert {check["name"] for check in json.loads(run(tmp_path, "doctor", "--json").stdout)["checks"]} >= {"device"}
+
+
+def loaded_modules(*arguments: str, folder: Path) -> set[str]:
+    code = (
+        "import sys\nfrom abawkit.cli.app import app\n"
+        f"try:\n    app({list(arguments)!r})\nexcept SystemExit:\n    pass\n"
+        "print('\\n' + 'LOADED ' + ' '.join(sorted(sys.modules)))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=folder, check=True)
+    return set(done.stdout.rsplit("LOADED ", 1)[1].split())
+
+
+@pytest.mark.parametrize(
+    "arguments", [["--help"], ["validate"], ["check", "team.csv"], ["config", "show"]], ids=" ".join
+)
+def test_light_commands_do_not_import_torch(trained_copy: Path, arguments: list[str]) -> None:
+    (trained_copy / "team.csv").write_text("x\n")
+    loaded = loaded_modules(*arguments, folder=trained_copy)
+    assert "abawkit.cli.app" in loaded
+    assert not loaded & {"torch", "transformers", "sklearn"}
+    if arguments == ["--help"]:
+        assert not loaded & {"numpy", "pandas", "pydantic", "h5py", "av", "cv2"}
+
+
+def test_completion_and_version(tmp_path: Path) -> None:
+    from abawkit import __version__
+
+    assert run(tmp_path, "--version").stdout.strip() == f"abawkit {__version__}"
+    environ = os.environ | {
+        "_ABAWKIT_COMPLETE": "complete_bash",
+        "COMP_WORDS": "abawkit ext",
+        "COMP_CWORD": "1",
+    }
+    program = Path(sys.executable).with_name("abawkit")
+    done = subprocess.run([program], capture_output=True, text=True, env=environ, check=False)
+    assert done.stdout.split() == ["extract"]

@@ -1,0 +1,22 @@
+"""The demo end to end, small."""
+
+from pathlib import Path
+
+import pytest
+
+from abawkit.challenge import EMI
+from abawkit.jobs.demo import demo
+from abawkit.submission import check
+
+
+def test_a_small_demo_ends_with_an_accepted_csv(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ABAWKIT_SUBMIT_MIN_SHARED", "20")  # so few clips are too few for anyone but a test
+    root = tmp_path / "demo"
+    done = demo(root, seed=3, clips=(80, 60, 20))
+    ids = sorted(path.stem for path in (root / "challenge" / "test_data" / "raw").glob("*.mp4"))
+    assert len(ids) == 20 and check(done.submission.path, EMI, ids).findings == []
+    assert done.report.ok and [found.run.config["system"] for found in done.valid] == ["F1", "F4", "ensemble"]
+    assert [found.scores.n for found in done.valid] == [60, 28, 28]
+    before = done.submission.path.read_bytes()
+    again = demo(root, seed=3, clips=(80, 60, 20))  # everything is there: nothing changes
+    assert again.submission.path.read_bytes() == before and again.seconds < done.seconds
