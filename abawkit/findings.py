@@ -55,7 +55,6 @@ CODES: Mapping[str, tuple[Severity, str]] = {
     "M307": ("warning", "clip far longer than the others"),
     "M308": ("warning", "empty face folder"),
     "M309": ("warning", "not an image in a face folder"),
-    "M310": ("info", "variable frame rate"),
     "M311": ("warning", "sample rate of the sound is not 16 kHz"),
     # T: transcripts
     "T401": ("warning", "transcript missing"),

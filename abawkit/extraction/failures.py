@@ -14,7 +14,7 @@ from abawkit.features.spec import Status
 from abawkit.features.store import FeatureStore
 from abawkit.fileio import write_text
 
-COLUMNS = ("clip", "modality", "outcome", "step", "exception", "message", "retry")
+COLUMNS = ("clip", "modality", "store", "outcome", "step", "exception", "message", "retry")
 
 
 @dataclass(frozen=True)
@@ -66,7 +66,8 @@ def write_failures(path: Path, stores: Iterable[FeatureStore]) -> int:
             note = Note.from_text(text)
             outcome = "failed" if status == Status.FAILED else "kept"
             retry = "yes" if note.retry else "no"
-            rows.append([clip, store.spec.modality, outcome, note.step, note.exception, note.message, retry])
+            place = [store.spec.modality, store.path.name]
+            rows.append([clip, *place, outcome, note.step, note.exception, note.message, retry])
     if not rows:
         path.unlink(missing_ok=True)
         return 0

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import multiprocessing
 import os
-import signal
 from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
@@ -24,8 +22,9 @@ from abawkit.errors import AbawkitError, ModalityMissing, UsageError
 from abawkit.extraction.failures import Note, write_failures
 from abawkit.extraction.plan import Plan, make_plan
 from abawkit.features.spec import MODALITIES, ClipFeatures, Extractor, FeatureSpec, Loaded, Modality, Status
-from abawkit.features.store import FeatureStore, StoreWriter, open_for_writing
+from abawkit.features.store import FeatureStore, StoreWriter, list_stores, open_for_writing
 from abawkit.progress import SILENT, Progress, Task
+from abawkit.workers import worker_pool
 from abawkit.workspace import Workspace
 
 SPLITS = ("train", "valid", "test")
@@ -130,7 +129,7 @@ def extract(
     wanted = sorted({clip for name in _chosen("split", splits, SPLITS) for clip in ids[name]})
     clips = [folder.clip(clip) for clip in wanted]
     available = extractors if extractors is not None else extractors_for(workspace, chosen)
-    reports, stores = [], []
+    reports = []
     with _workers(workspace.settings.extract.workers) as pool:
         for modality in chosen:
             extractor = available[modality]
@@ -146,11 +145,10 @@ def extract(
                 if plan.changed:
                     progress.say(f"{modality}: {plan.changed} clips have another source than before; made anew")
                 _run(plan, extractor, writer, pool, progress)
-            store = FeatureStore.open(path)
-            stores.append(store)
-            reports.append(_report(store, wanted, plan.clips))
+            reports.append(_report(FeatureStore.open(path), wanted, plan.clips))
     failures = workspace.features / "failures.csv"
-    listed = write_failures(failures, stores)
+    # The list is of all stores, also those that this call was not about.
+    listed = write_failures(failures, list_stores(workspace.features))
     return Extraction(tuple(reports), failures if listed else None)
 
 
@@ -266,9 +264,7 @@ class _Pool:
                 task.advance(1, clip.id)
             return
         if self._executor is None:
-            self._executor = ProcessPoolExecutor(
-                self._workers, mp_context=multiprocessing.get_context("spawn"), initializer=_start_worker
-            )
+            self._executor = worker_pool(self._workers)
         waiting: deque[tuple[Clip, Future[Loaded | Exception]]] = deque()
         ahead = self._workers * _AHEAD
         try:
@@ -306,11 +302,6 @@ def _workers(wanted: int) -> Iterator[_Pool]:
         pool.close(now=True)
         raise
     pool.close(now=False)
-
-
-def _start_worker() -> None:
-    # Ctrl-C reaches the whole process group; the main process alone decides what it means.
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
 def _load(extractor: Extractor, clip: Clip) -> Loaded | Exception:

@@ -22,6 +22,7 @@ This is the only module that reads or writes HDF5.
 
 from __future__ import annotations
 
+import io
 import zlib
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -68,11 +69,10 @@ def write_segment(path: Path, clips: Sequence[ClipFeatures], spec: FeatureSpec) 
     dtype = np.dtype(spec.dtype)
     blocks = [np.ascontiguousarray(clip.values, dtype=dtype).reshape(-1, spec.dim) for clip in clips]
     offset = np.concatenate([[0], np.cumsum([len(block) for block in blocks])]).astype(np.int64)
+    # Built in memory and written by Python: on a full disk HDF5 itself crashes the process when it closes the file.
     # HDF5 would put a data set at an odd offset after small ones, where it cannot be memory-mapped well.
-    with (
-        atomic_path(path) as temporary,
-        h5py.File(temporary, "w", libver="v110", alignment_threshold=1, alignment_interval=64) as file,
-    ):
+    image = io.BytesIO()
+    with h5py.File(image, "w", libver="v110", alignment_threshold=1, alignment_interval=64) as file:
         file.attrs["format"] = _FORMAT
         file.attrs["signature"] = spec.signature
         table = file.create_group("clips")
@@ -88,6 +88,8 @@ def write_segment(path: Path, clips: Sequence[ClipFeatures], spec: FeatureSpec) 
             frames["values"][start : start + len(block)] = block
         times = [np.asarray(clip.times, dtype=np.float32) for clip in clips]
         frames.create_dataset("time", data=np.concatenate(times) if times else np.zeros(0, np.float32))
+    with atomic_path(path) as temporary:
+        temporary.write_bytes(image.getbuffer())
 
 
 def read_segment(path: Path, spec: FeatureSpec) -> Segment:

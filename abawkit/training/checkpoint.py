@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file, save
 from torch import Tensor
 
 from abawkit.errors import AbawkitError
@@ -31,8 +31,9 @@ def fusion_config(hyper: Hyperparameters, encoders: Mapping[str, EncoderConfig],
 
 def save_weights(path: Path, weights: Mapping[str, Tensor]) -> None:
     """Writes named tensors as safetensors, atomically."""
-    with atomic_path(path) as temporary:
-        save_file({key: value.contiguous() for key, value in weights.items()}, temporary)
+    data = save({key: value.contiguous() for key, value in weights.items()})
+    with atomic_path(path) as temporary:  # written by Python, whose errors say that the disk is full
+        temporary.write_bytes(data)
 
 
 def load_weights(path: Path) -> dict[str, Tensor]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import io
 import math
 import pickle
 import time
@@ -136,7 +137,9 @@ def fit(
     if result.best_epoch < 0:
         raise AbawkitError(
             f"no epoch of the {plan.name} stage has a defined validation score: the prediction is constant",
-            todo="look at the features (abawkit stats), or train with another --set training.lr",
+            got="validation clips with features: "
+            + ", ".join(f"{modality} {int(there.sum())} of {len(valid)}" for modality, there in valid.present.items()),
+            todo="give the clips what they lack (transcripts?), or take another split or --set training.lr",
         )
     model.load_state_dict(result.best_state)
     return result
@@ -197,8 +200,10 @@ def _save(path: Path, model: nn.Module, optimizer: Any, scheduler: Any, result: 
         "best_score": result.best_score,
         "best_state": result.best_state,
     }
-    with atomic_path(path) as temporary:
-        torch.save(state, temporary)
+    data = io.BytesIO()
+    torch.save(state, data)
+    with atomic_path(path) as temporary:  # written by Python, whose errors say that the disk is full
+        temporary.write_bytes(data.getbuffer())
 
 
 def _resume(path: Path, model: nn.Module, optimizer: Any, scheduler: Any) -> Fit:

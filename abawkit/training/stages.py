@@ -37,7 +37,7 @@ from abawkit.systems.loader import Hyperparameters, System, load_system
 from abawkit.training.batches import ClipData, load_clips
 from abawkit.training.checkpoint import fusion_config, load_state, load_weights, save_run_model, save_weights
 from abawkit.training.loop import Fit, FitPlan, fit, predict_rows
-from abawkit.training.predict import predict, predict_table, test_ids
+from abawkit.training.predict import predict_table, test_ids
 from abawkit.training.runs import Run, write_predictions
 from abawkit.workspace import Workspace
 
@@ -233,22 +233,24 @@ def _train_run(work: _Work) -> Run:
             "scores": {"valid": scores.to_json()},
             "stages": {modality: stage.summary for modality, stage in stages.items()} | {"fusion": _summary(fitted)},
         }
-        (path / "state.pt").unlink(missing_ok=True)
+        _predict_test(work, path, config)
+        # Last: with this file the run is finished. The training state is no longer needed then.
         write_json(path / "metrics.json", metrics)
-    run = Run.open(path)
-    _predict_test(work, run)
-    return run
+        (path / "state.pt").unlink(missing_ok=True)
+    return Run.open(path)
 
 
-def _predict_test(work: _Work, run: Run) -> None:
+def _predict_test(work: _Work, path: Path, config: dict[str, Any]) -> None:
     """Predicts the test clips that are there now; those that come later are ``abawkit predict``'s."""
     ids = test_ids(work.workspace)
     absent = [clip for clip in ids if any(clip not in store for store in work.stores.values())]
     if absent:
-        todo = f"abawkit extract, then: abawkit predict {run.name} --on test"
+        todo = f"abawkit extract, then: abawkit predict {path.name} --on test"
         work.progress.say(f"{len(absent)} of {len(ids)} test clips have no features yet: {todo}")
     elif ids:
-        predict(work.workspace, run, "test", progress=work.progress)
+        clips = load_clips(work.stores, ids, device=work.device)
+        table = predict_table(path, config, clips, work.task, work.device)
+        write_predictions(path / "predictions" / "test.csv", table)
 
 
 @dataclass(frozen=True)

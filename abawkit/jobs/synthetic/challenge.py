@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import multiprocessing
 import os
-import signal
-import threading
 from collections.abc import Mapping, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures import as_completed
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,6 +20,7 @@ from abawkit.jobs.synthetic.clip import CHALLENGE, CLIP, ONE_FRAME_SECONDS, Clip
 from abawkit.jobs.synthetic.labels import Array, draw_ratings, draw_seed_videos, vote_chances
 from abawkit.jobs.synthetic.words import imitate, seed_sentence
 from abawkit.progress import SILENT, Progress
+from abawkit.workers import worker_pool
 
 #: Says which challenge the folder holds and whether it is whole.
 MARKER = ".abawkit-demo.json"
@@ -263,10 +261,7 @@ def _write(challenge: SyntheticChallenge, plans: Sequence[ClipPlan], workers: in
             for plan in plans:
                 task.advance(note=write_clip(root, plan))
             return
-        # never fork: the caller may have threads (torch, a notebook)
-        pool = ProcessPoolExecutor(
-            min(workers, len(plans)), multiprocessing.get_context("spawn"), initializer=_begin_worker
-        )
+        pool = worker_pool(min(workers, len(plans)))
         try:
             longest_first = sorted(plans, key=lambda plan: -plan.seconds)
             for done in as_completed([pool.submit(write_clip, root, plan) for plan in longest_first]):
@@ -279,19 +274,6 @@ def _write(challenge: SyntheticChallenge, plans: Sequence[ClipPlan], workers: in
             ) from error
         finally:
             pool.shutdown(cancel_futures=True)
-
-
-def _begin_worker() -> None:
-    """Leaves Ctrl-C to the parent, and ends the worker when the parent is killed."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    threading.Thread(target=_end_with_parent, daemon=True).start()
-
-
-def _end_with_parent() -> None:
-    parent = multiprocessing.parent_process()
-    if parent is not None:
-        parent.join()
-        os._exit(1)
 
 
 def _write_labels(path: Path, challenge: SyntheticChallenge, split: str) -> None:
