@@ -180,6 +180,5 @@ def leaves(path: Path, *inside: Path) -> bool:
 
 def add_link(path: Path, report: Report) -> None:
     """Adds the finding for a link that leaves the challenge folder."""
-    report.add(
-        "F108", "a link that leaves the challenge folder: not looked into", path=path, got=repr(str(path.readlink()))
-    )
+    message = "a link that leaves the challenge folder; validation does not look behind it"
+    report.add("F108", message, path=path, got=repr(str(path.readlink())))

@@ -122,8 +122,8 @@ class LiteVision:
     """Shape and shading of the face: histograms of gradients and low cosine coefficients of each crop.
 
     Each picture becomes grey, 64×64: 324 values of ``images.hog`` and 64 of ``images.dct_low``, times three, so that
-    both kinds vary about equally much. Where a clip has no face crops, the whole frame is taken instead, with a
-    warning.
+    both kinds vary about equally much. Where a clip has no face crops, the whole frame is taken instead (with a
+    warning when its face folder is there and empty).
 
     Attributes:
         max_frames: Pictures per clip, spread evenly where there are more.
@@ -165,11 +165,11 @@ class LiteVision:
             try:
                 return face_crops(clip.faces, size=HOG_SIDE, max_images=self.max_frames, warnings=warnings)[0]
             except ModalityMissing:
-                pass
+                warnings.append("the face folder has no crops: whole frames are used")
         if clip.video is None:
             raise ModalityMissing("there are neither face crops nor a video file")
         video = decode_video(clip.video, fps=self.fps, max_frames=self.max_frames, max_side=2 * HOG_SIDE)
-        warnings.extend(["there are no face crops: whole frames are used", *video.warnings])
+        warnings.extend(video.warnings)
         return video.frames
 
     def embed(self, batch: Sequence[Loaded]) -> list[Embedded]:

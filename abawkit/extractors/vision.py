@@ -110,14 +110,12 @@ class TransformerVision:
             MediaError: There are pictures, and none can be decoded.
         """
         warnings: list[str] = []
-        if self.pictures == "face":
-            if clip.faces is not None:
-                try:
-                    crops, _ = face_crops(clip.faces, size=CROP_SIZE, max_images=self.max_frames, warnings=warnings)
-                    return Loaded(crops, warnings=tuple(warnings))
-                except ModalityMissing:
-                    pass
-            warnings.append("there are no face crops: full frames are used")
+        if self.pictures == "face" and clip.faces is not None:
+            try:
+                crops, _ = face_crops(clip.faces, size=CROP_SIZE, max_images=self.max_frames, warnings=warnings)
+                return Loaded(crops, warnings=tuple(warnings))
+            except ModalityMissing:
+                warnings.append("the face folder has no crops: full frames are used")
         if clip.video is None:
             raise ModalityMissing("there is no video" + (" and no face crop" if self.pictures == "face" else ""))
         video = decode_video(clip.video, fps=self.fps, max_frames=self.max_frames, max_side=FRAME_SIDE)
