@@ -246,8 +246,17 @@ class Workspace:
         return [Setting(key, flat[key], self.sources[key]) for key in setting_keys()]
 
 
-def init_workspace(root: Path, data: Path, *, preset: str = "paper", force: bool = False) -> Path:
+def init_workspace(
+    root: Path, data: Path, *, preset: str = "paper", seed: int | None = None, force: bool = False
+) -> Path:
     """Writes ``abawkit.toml`` into ``root`` and returns its path.
+
+    Args:
+        root: The workspace.
+        data: The challenge folder.
+        preset: ``paper`` or ``lite``.
+        seed: Seed of splits and trainings; default: the settings' own.
+        force: Write it anew when there is one.
 
     Raises:
         UsageError: There is one already and ``force`` is not set, or ``root`` lies in the challenge folder.
@@ -267,6 +276,8 @@ def init_workspace(root: Path, data: Path, *, preset: str = "paper", force: bool
         shown = data.resolve()
     text = shown.as_posix().replace("\\", "\\\\").replace('"', '\\"')
     lines = [f'data = "{text}"', "", "[extract]", f'preset = "{preset}"', ""]
+    if seed is not None:
+        lines += ["[split]", f"seed = {seed}", "", "[training]", f"seed = {seed}", ""]
     write_text(path, "# Settings of this workspace; `abawkit config show` lists them all.\n" + "\n".join(lines))
     return path
 

@@ -165,8 +165,12 @@ def next_steps(commands: Mapping[str, str]) -> None:
     console = out()
     console.print("\n[bold]Next[/]")
     width = max(len(command) for command in commands)
+    beside = width + 4 + max(len(what) for what in commands.values()) <= console.width
     for command, what in commands.items():
-        console.print(f"  [cyan]{escape(command.ljust(width))}[/]  {escape(what)}", soft_wrap=True)
+        if beside:
+            console.print(f"  [cyan]{escape(command.ljust(width))}[/]  {escape(what)}", soft_wrap=True)
+        else:
+            console.print(f"  [cyan]{escape(command)}[/]\n      {escape(what)}", soft_wrap=True)
 
 
 __all__ = [

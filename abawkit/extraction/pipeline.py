@@ -286,6 +286,7 @@ class _Pool:
         """Ends the workers; ``now`` does not wait for what they are doing."""
         if self._executor is None:
             return
+        # concurrent.futures has no public way to end a worker that is in the middle of a clip of twenty minutes.
         processes = list((self._executor._processes or {}).values())
         self._executor.shutdown(wait=not now, cancel_futures=True)
         if now:

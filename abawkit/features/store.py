@@ -342,11 +342,14 @@ def choose_store(features: Path, modality: Modality, *, lite: bool, wanted: str 
         return chosen[0]
     names = ", ".join(store.path.name for store in stores) or "none"
     if not chosen:
+        todo = f"abawkit extract --modality {modality}"
+        if stores and wanted is None:
+            todo += f"; or take what is there: --features {modality}={stores[0].path.name}"
         raise UsageError(
-            f"there are no {modality} features" + (f" named {wanted}" if wanted else ""),
+            f"there are no {modality} features" + (f" named {wanted}" if wanted else " of the workspace's preset"),
             path=features / modality,
             got=names,
-            todo=f"abawkit extract --modality {modality}",
+            todo=todo,
         )
     raise UsageError(
         f"there are several stores of {modality} features",

@@ -101,14 +101,14 @@ def demo(
         progress=progress,
     )
     if not (root / CONFIG_NAME).exists():
-        init_workspace(root, challenge, preset="lite")
-    workspace = Workspace.open(root, overrides={"split.seed": seed, "training.seed": seed})
+        init_workspace(root, challenge, preset="lite", seed=seed)
+    workspace = Workspace.open(root)
     progress.say("▸ 2/9 validate: everything that is wrong with the folder")
     report = validate(workspace.data, workspace.task, progress=progress)
     report.raise_if_bad("the synthetic challenge", "delete it and run: abawkit demo")
     progress.say("▸ 3/9 stats: the paper's data tables for these data")
     tables = stats(workspace, progress=progress)
-    progress.say("▸ 4/9 extract: text, audio, vision and motion features (preset lite: weak, needs no download)")
+    progress.say("▸ 4/9 extract: text, audio, vision, motion (preset lite: weak, no download)")
     extraction = extract(workspace, progress=progress)
     progress.say("▸ 5/9 resplit 4:1: more clips to train on, as the paper's F3 and F4")
     resplit(workspace, "4:1")

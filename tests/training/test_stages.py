@@ -17,7 +17,9 @@ import torch
 
 from abawkit.data.splits import resplit
 from abawkit.errors import AbawkitError, UsageError
+from abawkit.extraction.pipeline import extract
 from abawkit.metrics import score
+from abawkit.progress import SILENT
 from abawkit.systems.loader import load_system
 from abawkit.training.predict import predict
 from abawkit.training.runs import Run, find_run, list_runs
@@ -242,3 +244,38 @@ def test_the_settings_of_the_optimiser(trained: Path) -> None:
     assert (hyper.dropout, hyper.modality_dropout, hyper.alpha, hyper.encoder_lr_scale) == (0.45, 0.3, 0.7, 0.05)
     assert [hyper.epochs(s) for s in ("text", "audio", "vision", "motion", "fusion")] == [50, 50, 50, 100, 50]
     assert load_system("F5").hyperparameters.epochs("fusion") == 100
+
+
+class Heard:
+    """A progress that keeps what was said."""
+
+    def __init__(self) -> None:
+        self.said: list[str] = []
+        self.task = SILENT.task
+
+    def say(self, message: str) -> None:
+        self.said.append(message)
+
+
+def test_test_clips_that_come_later(fresh: Path) -> None:
+    workspace = Workspace.open(fresh, environ={}, overrides={"extract.workers": 1})
+    extract(workspace, modalities=["text", "audio", "vision"], splits=["train", "valid"])
+    heard = Heard()
+    run = train(workspace, "F1", progress=heard)
+    assert not (run.path / "predictions" / "test.csv").exists()
+    assert any(f"abawkit predict {run.name} --on test" in line for line in heard.said)
+    with pytest.raises(AbawkitError, match="12 of 12 clips have no text features"):
+        predict(workspace, run)
+    extract(workspace, modalities=["text", "audio", "vision"])
+    assert len(predict(workspace, run).ids) == 12
+    assert train(workspace, "F1").path == run.path  # test clips invalidate nothing
+
+
+def test_a_run_without_its_last_file_is_finished_again(trained: Path, trained_copy: Path) -> None:
+    workspace = Workspace.open(trained_copy, environ={})
+    run = find_run(workspace, "F4")
+    for name in ("metrics.json", "predictions/test.csv"):
+        (run.path / name).unlink()
+    with pytest.raises(AbawkitError, match="not finished"):
+        find_run(workspace, "F4")
+    assert comparable(train(workspace, "F4")) == comparable(find_run(Workspace.open(trained, environ={}), "F4"))
