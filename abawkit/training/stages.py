@@ -8,9 +8,6 @@ and a checkpoint can never be stale.
 from __future__ import annotations
 
 import os
-import platform
-import shutil
-import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
@@ -22,7 +19,6 @@ import pandas as pd
 import torch
 from torch import Tensor, nn
 
-from abawkit import __version__
 from abawkit.challenge import Task
 from abawkit.data.splits import Split, find_split
 from abawkit.device import pick_device
@@ -37,6 +33,7 @@ from abawkit.progress import SILENT, Progress
 from abawkit.systems.loader import Hyperparameters, System, load_system
 from abawkit.training.batches import ClipData, load_clips
 from abawkit.training.checkpoint import fusion_config, load_state, load_weights, save_run_model, save_weights
+from abawkit.training.environment import describe
 from abawkit.training.loop import Fit, FitPlan, fit, predict_rows
 from abawkit.training.predict import predict_table, test_ids
 from abawkit.training.runs import Run, write_predictions
@@ -221,7 +218,7 @@ def _train_run(work: _Work) -> Run:
         return Run.open(path)
     with locked(path, "training this run"), storage_errors(path):
         write_json(path / "config.json", config)
-        write_json(path / "env.json", _environment(work))
+        write_json(path / "env.json", describe(path, work.device, work.stores, work.split))
         write_json(path / "clips.json", {"train": work.split.train.ids, "valid": work.split.valid.ids})
         log = _Log(work.progress, path / "train.log")
         work = replace(work, progress=log)
@@ -378,23 +375,6 @@ def _with_frozen(side: ClipData, model: FusionModel) -> ClipData:
 def _write_history(path: Path, history: list[dict[str, Any]]) -> None:
     with atomic_path(path) as temporary:
         pd.DataFrame(history).to_csv(temporary, index=False, lineterminator="\n")
-
-
-def _environment(work: _Work) -> dict[str, Any]:
-    return {
-        "abawkit": __version__,
-        "python": sys.version.split()[0],
-        "torch": torch.__version__,
-        "numpy": np.__version__,
-        "platform": platform.platform(),
-        "device": work.device,
-        "device_name": torch.cuda.get_device_name(work.device) if work.device != "cpu" else platform.processor(),
-        "threads": torch.get_num_threads(),
-        "features": {m: store.content_digest(store.ids) for m, store in work.stores.items()},
-        "split": work.split.record,
-        "command": [Path(sys.argv[0]).name, *sys.argv[1:]],
-        "free_disk_bytes": shutil.disk_usage(work.workspace.root).free,
-    }
 
 
 class _Log:

@@ -1,0 +1,43 @@
+"""What a training ran on: kept in ``env.json``, so that a result can be made again."""
+
+from __future__ import annotations
+
+import platform
+import shutil
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from abawkit import __version__
+from abawkit.data.splits import Split
+from abawkit.features.spec import Modality
+from abawkit.features.store import FeatureStore
+
+
+def describe(folder: Path, device: str, stores: Mapping[Modality, FeatureStore], split: Split) -> dict[str, Any]:
+    """Returns versions, device, threads, hashes of the features, the split's record and the command.
+
+    Args:
+        folder: The run's folder, whose disk is looked at.
+        device: The device that is trained on.
+        stores: The feature stores that are read.
+        split: The split.
+    """
+    return {
+        "abawkit": __version__,
+        "python": sys.version.split()[0],
+        "torch": torch.__version__,
+        "numpy": np.__version__,
+        "platform": platform.platform(),
+        "device": device,
+        "device_name": torch.cuda.get_device_name(device) if device != "cpu" else platform.processor(),
+        "threads": torch.get_num_threads(),
+        "features": {modality: store.content_digest(store.ids) for modality, store in stores.items()},
+        "split": split.record,
+        "command": [Path(sys.argv[0]).name, *sys.argv[1:]],
+        "free_disk_bytes": shutil.disk_usage(folder).free,
+    }
