@@ -144,3 +144,15 @@ def test_finding_runs(workspace: Workspace) -> None:
     for name in ("nope", "../../etc"):
         with pytest.raises(UsageError, match="no such run"):
             find_run(workspace, name)
+
+
+def test_a_clip_that_any_run_was_trained_on_is_not_shared(trained_copy: Path) -> None:
+    import json
+
+    workspace = Workspace.open(trained_copy, environ={})
+    runs = [find_run(workspace, "F1"), find_run(workspace, "F4")]
+    before = shared_held_out(runs)
+    clips = json.loads((runs[1].path / "clips.json").read_text())
+    clips["train"].append(before[0])  # as in an ensemble with a member of another split
+    (runs[1].path / "clips.json").write_text(json.dumps(clips))
+    assert shared_held_out([runs[0], Run.open(runs[1].path)]) == before[1:]

@@ -279,3 +279,17 @@ def test_a_run_without_its_last_file_is_finished_again(trained: Path, trained_co
     with pytest.raises(AbawkitError, match="not finished"):
         find_run(workspace, "F4")
     assert comparable(train(workspace, "F4")) == comparable(find_run(Workspace.open(trained, environ={}), "F4"))
+
+
+def test_the_encoders_rate_in_fusion_is_a_share_of_the_base_rate(trained_copy: Path) -> None:
+    """With a share of 0 the encoders of a tuned system stay as their stages left them, decay included."""
+    from safetensors.torch import load_file
+
+    overrides = {"training.encoder_lr_scale": 0.0}
+    run = train(Workspace.open(trained_copy, environ={}, overrides=overrides), "F1")
+    weights = load_file(run.path / "model.safetensors")
+    for name, value in weights.items():
+        if name.startswith("audio_encoder."):
+            assert torch.equal(value, weights[f"stage.audio.encoder.{name.removeprefix('audio_encoder.')}"])
+    base = find_run(Workspace.open(trained_copy, environ={}), "F4").config["definition"]["hyperparameters"]
+    assert base["encoder_lr_scale"] == 0.05
