@@ -25,7 +25,7 @@ def validate(
     workers: WorkersOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """List everything that is wrong with the challenge folder, all at once."""
+    """List everything that is wrong with the challenge folder."""
     from abawkit.challenge import EMI
     from abawkit.cli import console
     from abawkit.data.validate import validate as examine
@@ -91,7 +91,10 @@ def resplit(
     workspace: WorkspaceOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Make a train/validation split; every official training clip stays in training."""
+    """Make a train/validation split.
+
+    2:1 is the official split; other ratios move validation clips into training, never out of it.
+    """
     from abawkit.cli import console
     from abawkit.data.splits import resplit as split_again
 

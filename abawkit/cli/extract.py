@@ -36,7 +36,10 @@ def extract(
     workspace: WorkspaceOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Make the features; goes on where it was interrupted, and makes anew what changed."""
+    """Make the features.
+
+    It goes on where it was interrupted, and makes anew what changed.
+    """
     from abawkit.cli import console
     from abawkit.errors import PartlyDone, UsageError
     from abawkit.extraction.pipeline import extract as run

@@ -26,7 +26,7 @@ def demo(
     seed: SeedOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Make a small synthetic challenge and run the whole job on it, offline."""
+    """Run the whole job on a small synthetic challenge, offline."""
     from abawkit.cli import console
     from abawkit.jobs.demo import demo as run_demo
 
@@ -96,7 +96,7 @@ def init(
 
 
 def doctor(as_json: JsonOption = False) -> None:
-    """Say what will work on this machine and what will not, and how to mend it."""
+    """Say what will work on this machine, and how to mend the rest."""
     from abawkit.cli import console
     from abawkit.jobs.doctor import doctor as examine
 

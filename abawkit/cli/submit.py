@@ -28,7 +28,10 @@ def submit(
     workspace: WorkspaceOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Write the leaderboard CSV, check it, and keep beside it what made it."""
+    """Write the leaderboard CSV and check it.
+
+    FILE.json beside it says what made it.
+    """
     from abawkit.cli import console
     from abawkit.submission import submit as write
     from abawkit.training.runs import find_run
@@ -65,7 +68,7 @@ def check(
     workspace: WorkspaceOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Say whether the leaderboard will accept a file, and everything that is wrong with it."""
+    """Say everything that a leaderboard could refuse a file for."""
     from abawkit.challenge import EMI
     from abawkit.cli import console
     from abawkit.errors import UsageError

@@ -45,7 +45,10 @@ def train(
     workspace: WorkspaceOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Train a system in stages; goes on where it was interrupted."""
+    """Train a system in stages.
+
+    It goes on where it was interrupted; a finished run is found again.
+    """
     from abawkit.cli import console
 
     opened = open_workspace(workspace, sets, training__seed=seed, training__device=device)
@@ -96,7 +99,10 @@ def predict(
     workspace: WorkspaceOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Predict clips with a trained run, such as test clips that arrived later."""
+    """Predict clips with a trained run.
+
+    Training does so by itself for the clips that are there; this is for test clips that arrive later.
+    """
     from abawkit.cli import console
     from abawkit.errors import UsageError
     from abawkit.training.runs import SIDES, find_run
