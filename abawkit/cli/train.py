@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -15,6 +15,9 @@ from abawkit.cli.options import (
     open_workspace,
     pairs,
 )
+
+if TYPE_CHECKING:
+    from abawkit.training.runs import Run
 
 runs_app = typer.Typer(help="What has been trained.", no_args_is_help=True)
 
@@ -74,12 +77,10 @@ def train(
     )
 
 
-def show_run(run: object) -> None:
+def show_run(run: Run) -> None:
     """Prints a run's scores."""
     from abawkit.cli import console
-    from abawkit.training.runs import Run
 
-    assert isinstance(run, Run)
     valid = run.metrics["scores"]["valid"]
     rows = [
         [target, console.number(r, 4), console.number(valid["ccc"][target], 4)]

@@ -53,7 +53,7 @@ def describe(runs: Sequence[Run], task: Task) -> list[str]:
     for run in runs:
         predictions = run.predictions("valid", task)
         truth = predictions.truth_of(predictions.ids)
-        low, high = interval(task, truth, predictions.values)
+        low, high = interval(truth, predictions.values)
         value = score(task, truth, predictions.values).primary
         lines.append(f"{run.name}: split {run.config['split']}, n = {len(truth)}, {value:.4f} [{low:.3f}, {high:.3f}]")
     return lines

@@ -9,7 +9,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from abawkit.challenge import Task
 from abawkit.data.labels import read_labels
 from abawkit.errors import AbawkitError, UsageError
 from abawkit.metrics import Scores, is_constant, score
@@ -80,11 +79,10 @@ def evaluate(workspace: Workspace, run: Run, on: Side = "valid", *, labels: Path
     prediction = predictions.of(ids)
     scores = score(task, truth, prediction)
     scores.require_defined(f"run {run.name}")
-    return Evaluation(run, on, scores, interval(task, truth, prediction))
+    return Evaluation(run, on, scores, interval(truth, prediction))
 
 
 def interval(
-    task: Task,
     truth: NDArray[np.float64],
     prediction: NDArray[np.float64],
     *,
@@ -94,7 +92,6 @@ def interval(
     """Returns the 95 % percentile bootstrap interval of the mean Pearson r, resampled by clip.
 
     Args:
-        task: For nothing but its targets.
         truth: ``[N, E]``.
         prediction: ``[N, E]``.
         resamples: How often the clips are drawn with replacement.
@@ -105,7 +102,7 @@ def interval(
     """
     kept = ~is_constant(truth) & ~is_constant(prediction)
     n = len(truth)
-    if n < 2 or not kept.any() or len(task.targets) != truth.shape[1]:
+    if n < 2 or not kept.any():
         return float("nan"), float("nan")
     t, p = truth[:, kept], prediction[:, kept]
     t, p = t - t.mean(axis=0), p - p.mean(axis=0)  # centred, so that the moments below do not cancel badly

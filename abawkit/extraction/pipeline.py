@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -58,7 +58,6 @@ class Extraction:
 
     stores: tuple[StoreReport, ...]
     failures: Path | None
-    warnings: tuple[str, ...] = field(default=())
 
     @property
     def failed(self) -> int:

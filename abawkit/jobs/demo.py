@@ -119,8 +119,8 @@ def demo(
     progress.say("▸ 8/9 ensemble: both systems, standardised, equal weights")
     runs.append(ensemble(workspace, runs, progress=progress))
     progress.say("▸ 9/9 submit: write the CSV and check it")
-    # The same command again may choose another member order or seed: the demo's own file may be written anew.
-    submission = submit(workspace, Path("submissions/team.csv"), force=True, progress=progress)
+    # Its own ensemble, whatever else has been trained in this workspace since an earlier demo.
+    submission = submit(workspace, Path("submissions/team.csv"), run=runs[-1], force=True, progress=progress)
     return Demo(
         root=root,
         report=report,

@@ -141,6 +141,13 @@ def train(
     own = Hyperparameters.__annotations__
     changes = {key: value for key, value in settings.model_dump().items() if key in own and value is not None}
     wanted = load_system(system, changes)
+    if unknown := sorted(set(features or {}) - set(wanted.modalities)):
+        raise UsageError(
+            f"{wanted.name} has no such modality",
+            got=unknown[0],
+            expected=", ".join(wanted.modalities),
+            todo="correct --features MODALITY=STORE",
+        )
     chosen = find_split(workspace, wanted.ratio, split)
     lite = workspace.settings.extract.preset == "lite"
     stores = {

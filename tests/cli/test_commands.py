@@ -8,18 +8,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from typer.testing import CliRunner, Result
 
-from abawkit.cli.app import app
-
-
-def run(folder: Path, *arguments: str) -> Result:
-    before = Path.cwd()
-    os.chdir(folder)
-    try:
-        return CliRunner().invoke(app, list(arguments))
-    finally:
-        os.chdir(before)
+from tests.cli.program import run
 
 
 def run_json(folder: Path, *arguments: str, code: int = 0) -> dict[str, Any]:
@@ -117,6 +107,7 @@ def test_human_output(trained: Path) -> None:
         (["train", "--system", "F9"], 2, "unknown system"),
         (["train", "--set", "training.lrr=1"], 2, "did you mean training.lr"),
         (["train", "--set", "nonsense"], 2, "KEY=VALUE"),
+        (["train", "--features", "smell=x"], 2, "F4 has no such modality"),
         (["train", "--split", "../../x"], 2, ""),
         (["resplit", "--ratio", "four"], 2, "not a ratio"),
         (["resplit", "--ratio", "1:9"], 2, ""),

@@ -1,26 +1,15 @@
 """The preset ``paper`` as a person types it, with tiny random-weight models from local folders."""
 
-import os
 from pathlib import Path
 
 import numpy as np
-from typer.testing import CliRunner, Result
 
-from abawkit.cli.app import app
 from abawkit.features.spec import Status
 from abawkit.features.store import list_stores
 from abawkit.training.runs import find_run
 from abawkit.workspace import Workspace
+from tests.cli.program import run
 from tests.tiny_models import DIM, bert, dinov2, emotion_wav2vec2
-
-
-def run(folder: Path, *arguments: str) -> Result:
-    before = Path.cwd()
-    os.chdir(folder)
-    try:
-        return CliRunner().invoke(app, list(arguments))
-    finally:
-        os.chdir(before)
 
 
 def test_extract_train_and_submit(fresh: Path, tmp_path: Path) -> None:
