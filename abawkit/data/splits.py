@@ -56,7 +56,6 @@ class Ratio:
                 "this is not a ratio",
                 got=repr(text),
                 expected="training clips to validation clips, such as 4:1",
-                todo="to train on every labelled clip, refit a run: abawkit train --refit RUN" if train else None,
             )
         common = math.gcd(train, valid)
         return cls(train // common, valid // common)

@@ -200,7 +200,7 @@ _WHAT: dict[Kind, str] = {
     "video": "a video",
     "audio": "a sound file",
     "faces": "a folder of face crops",
-    "text": "a transcript (abawkit transcribe makes them)",
+    "text": "a transcript (not shipped: teams write them with a speech recogniser)",
     "openface": "an OpenFace file",
 }
 _NAME: dict[Kind, str] = {kind: what.split(" ", 1)[1].split(" (")[0] for kind, what in _WHAT.items()}

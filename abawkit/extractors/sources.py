@@ -21,7 +21,7 @@ def read_transcript(path: Path | None) -> str:
         MediaError: The file cannot be read, or is not UTF-8.
     """
     if path is None:
-        raise ModalityMissing("there is no transcript", todo="`abawkit transcribe` makes one")
+        raise ModalityMissing("there is no transcript", todo="write text/NNNNN.txt with a speech recogniser")
     try:
         text = path.read_text(encoding="utf-8-sig").strip()
     except OSError as error:
