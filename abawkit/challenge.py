@@ -82,6 +82,8 @@ class Folders:
     faces: str = "face_images"
     text: str = "text"
     openface: str = "openface"
+    vit: str = "vit"
+    wav2vec2: str = "wav2vec2"
     train_csv: tuple[str, ...] = ("train_split.csv",)
     valid_csv: tuple[str, ...] = ("valid_split.csv", "val_split.csv")
     test_csv: tuple[str, ...] = ("test_split.csv",)

@@ -9,74 +9,106 @@ from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
+from typing import Literal, NamedTuple
 
 from abawkit.errors import FindingsError
 
 Severity = Literal["error", "warning", "info"]
+Level = Literal["quick", "default", "deep", "check"]
 
-#: code → (severity, what it means)
-CODES: Mapping[str, tuple[Severity, str]] = {
+
+class Code(NamedTuple):
+    """What a code stands for.
+
+    Attributes:
+        severity: ``error``, ``warning`` or ``info``.
+        level: The quickest level of ``validate`` that finds it (``deep`` finds everything that ``default`` finds, and
+            that everything that ``quick`` finds); ``check``: of submissions.
+        meaning: In a few words.
+    """
+
+    severity: Severity
+    level: Level
+    meaning: str
+
+
+#: What every code stands for.
+CODES: Mapping[str, Code] = {
     # F: the challenge folder
-    "F101": ("error", "not a challenge folder: neither label CSVs nor clip folders"),
-    "F102": ("error", "a label CSV is missing"),
-    "F103": ("info", "no test clips yet"),
-    "F104": ("warning", "a file or folder whose name is no clip id"),
-    "F105": ("info", "a stray file of the operating system"),
-    "F106": ("info", "clips that are in no split"),
-    "F107": ("info", "number of clips differs from the official one"),
-    "F108": ("error", "a link that leaves the challenge folder"),
-    "F109": ("error", "a file or folder that cannot be read"),
-    "F110": ("warning", "the list of test clips and the test folder differ"),
-    "F111": ("warning", "a file or folder of a kind that does not belong there"),
-    "F112": ("warning", "two files for one clip"),
-    "F113": ("info", "a whole folder of clips is a link to another place"),
+    "F101": Code("error", "quick", "not a challenge folder: neither label CSVs nor clip folders"),
+    "F102": Code("error", "quick", "a label CSV is missing"),
+    "F103": Code("info", "quick", "no test clips yet"),
+    "F104": Code("warning", "quick", "a file or folder whose name is no clip id"),
+    "F105": Code("info", "quick", "a stray file of the operating system"),
+    "F106": Code("info", "quick", "clips that are in no split"),
+    "F107": Code("info", "quick", "number of clips differs from the official one"),
+    "F108": Code("error", "quick", "a link that leaves the challenge folder"),
+    "F109": Code("error", "quick", "a file or folder that cannot be read"),
+    "F110": Code("warning", "quick", "the list of test clips and the test folder differ"),
+    "F111": Code("warning", "quick", "a file or folder of a kind that does not belong there"),
+    "F112": Code("warning", "quick", "two files for one clip"),
+    "F113": Code("info", "quick", "a whole folder of clips is a link to another place"),
+    "F114": Code("warning", "quick", "a name that is dangerous in a shell or on another system"),
     # L: label CSVs
-    "L201": ("error", "wrong header"),
-    "L202": ("warning", "byte-order mark at the start"),
-    "L203": ("error", "not comma-separated"),
-    "L204": ("error", "not a clip id"),
-    "L205": ("warning", "damaged clip id that was understood"),
-    "L206": ("error", "duplicate clip id"),
-    "L207": ("error", "clip in two splits"),
-    "L208": ("error", "label is not a number"),
-    "L209": ("error", "label out of range"),
-    "L210": ("error", "wrong number of columns in a row"),
-    "L211": ("error", "no rows"),
-    "L212": ("error", "not UTF-8 text"),
-    "L213": ("warning", "a target is zero for every clip"),
+    "L201": Code("error", "quick", "wrong header"),
+    "L202": Code("warning", "quick", "byte-order mark at the start"),
+    "L203": Code("error", "quick", "not comma-separated"),
+    "L204": Code("error", "quick", "not a clip id"),
+    "L205": Code("warning", "quick", "damaged clip id that was understood"),
+    "L206": Code("error", "quick", "duplicate clip id"),
+    "L207": Code("error", "quick", "clip in two splits"),
+    "L208": Code("error", "quick", "label is not a number"),
+    "L209": Code("error", "quick", "label out of range"),
+    "L210": Code("error", "quick", "wrong number of columns in a row"),
+    "L211": Code("error", "quick", "no rows"),
+    "L212": Code("error", "quick", "not UTF-8 text"),
+    "L213": Code("warning", "quick", "a target is zero for every clip"),
+    "L214": Code("warning", "quick", "labels that are no shares of a few raters' votes"),
+    "L215": Code("info", "quick", "labels of a clip that sum to more than 1"),
     # M: media
-    "M301": ("warning", "file missing"),
-    "M302": ("error", "file of zero bytes"),
-    "M303": ("error", "cannot be read as video, sound or image"),
-    "M304": ("warning", "video without an audio track"),
-    "M305": ("error", "no video track"),
-    "M306": ("warning", "clip of a single frame"),
-    "M307": ("warning", "clip far longer than the others"),
-    "M308": ("warning", "empty face folder"),
-    "M309": ("warning", "not an image in a face folder"),
-    "M311": ("warning", "sample rate of the sound is not 16 kHz"),
+    "M301": Code("warning", "quick", "file missing"),
+    "M302": Code("error", "default", "file of zero bytes"),
+    "M303": Code("error", "default", "cannot be read as video, sound or image"),
+    "M304": Code("warning", "default", "video without an audio track"),
+    "M305": Code("error", "default", "no video track"),
+    "M306": Code("warning", "default", "clip of a single frame"),
+    "M307": Code("warning", "default", "clip far longer than the others"),
+    "M308": Code("warning", "quick", "empty face folder"),
+    "M309": Code("warning", "quick", "not an image in a face folder"),
+    "M310": Code("info", "deep", "variable frame rate"),
+    "M311": Code("warning", "default", "sample rate of the sound is not 16 kHz"),
+    "M312": Code("info", "deep", "the header's frame rate is not that of the timestamps"),
+    "M313": Code("warning", "default", "no duration in the header, or a duration of zero"),
+    "M314": Code("warning", "deep", "only a part can be decoded"),
+    "M315": Code("warning", "deep", "silent sound"),
+    "M316": Code("info", "default", "video that is turned for display"),
+    "M317": Code("info", "default", "several video or audio tracks"),
+    "M318": Code("warning", "quick", "numbers missing among the face crops, or one number twice"),
+    "M319": Code("warning", "quick", "face crop whose name is no number"),
+    "M320": Code("warning", "default", "byte-identical files of two clips"),
+    "M321": Code("warning", "default", "clip shorter than a tenth of a second"),
     # T: transcripts
-    "T401": ("warning", "transcript missing"),
-    "T402": ("warning", "transcript empty"),
-    "T403": ("warning", "transcript is not UTF-8 text"),
+    "T401": Code("warning", "quick", "transcript missing"),
+    "T402": Code("warning", "default", "transcript empty"),
+    "T403": Code("warning", "default", "transcript is not UTF-8 text"),
+    "T404": Code("warning", "default", "transcript of punctuation only"),
     # S: submissions
-    "S501": ("error", "wrong header or order of columns"),
-    "S502": ("error", "byte-order mark at the start"),
-    "S503": ("error", "not comma-separated"),
-    "S504": ("error", "not a clip id, or not in a form that the leaderboard accepts"),
-    "S505": ("error", "duplicate clip id"),
-    "S506": ("error", "test clip missing"),
-    "S507": ("error", "clip that is not in the test set"),
-    "S508": ("error", "value is not a finite number"),
-    "S509": ("error", "value out of range"),
-    "S510": ("error", "constant column: it has no Pearson r"),
-    "S511": ("error", "wrong number of columns in a row"),
-    "S512": ("error", "empty file"),
-    "S513": ("error", "not UTF-8 text"),
-    "S514": ("warning", "the test ids are not known here: only the form was checked"),
-    "S515": ("error", "wrong number of rows"),
-    "S516": ("warning", "not the number of rows of the official test set"),
+    "S501": Code("error", "check", "wrong header or order of columns"),
+    "S502": Code("error", "check", "byte-order mark at the start"),
+    "S503": Code("error", "check", "not comma-separated"),
+    "S504": Code("error", "check", "not a clip id, or not in a form that the leaderboard accepts"),
+    "S505": Code("error", "check", "duplicate clip id"),
+    "S506": Code("error", "check", "test clip missing"),
+    "S507": Code("error", "check", "clip that is not in the test set"),
+    "S508": Code("error", "check", "value is not a finite number"),
+    "S509": Code("error", "check", "value out of range"),
+    "S510": Code("error", "check", "constant column: it has no Pearson r"),
+    "S511": Code("error", "check", "wrong number of columns in a row"),
+    "S512": Code("error", "check", "empty file"),
+    "S513": Code("error", "check", "not UTF-8 text"),
+    "S514": Code("warning", "check", "the test ids are not known here: only the form was checked"),
+    "S515": Code("error", "check", "wrong number of rows"),
+    "S516": Code("warning", "check", "not the number of rows of the official test set"),
 }
 
 
@@ -103,7 +135,7 @@ class Finding:
     @property
     def severity(self) -> Severity:
         """``error``, ``warning`` or ``info``, by the code."""
-        return CODES[self.code][0]
+        return CODES[self.code].severity
 
     @property
     def place(self) -> str:
@@ -178,7 +210,7 @@ class Report:
     def by_code(self) -> list[tuple[str, int]]:
         """Returns how often each code was found, worst severity first."""
         counted = Counter(finding.code for finding in self.findings)
-        return sorted(counted.items(), key=lambda item: (_ORDER[CODES[item[0]][0]], item[0]))
+        return sorted(counted.items(), key=lambda item: (_ORDER[CODES[item[0]].severity], item[0]))
 
     def to_json(self) -> dict[str, object]:
         """Returns ``{"ok", "findings", "counts"}``, as ``--json`` promises."""

@@ -16,7 +16,7 @@ import typer
 from typer.core import TyperGroup
 
 from abawkit import __version__
-from abawkit.cli import data, evaluate, extract, models, start, submit, train
+from abawkit.cli import evaluate, extract, models, splits, start, stats, submit, train, validate
 from abawkit.errors import AbawkitError, Stopped
 
 _GO_ON = "stopped; nothing finished is lost: run the same command again to go on"
@@ -98,7 +98,7 @@ def _main(
     pass
 
 
-for module in (start, data, extract, models, train, evaluate, submit):
+for module in (start, validate, stats, splits, extract, models, train, evaluate, submit):
     module.register(app)
 
 

@@ -145,7 +145,7 @@ def show_report(report: Report, *, most: int = 3) -> None:
     console = out()
     if report.findings:
         counted = report.by_code()
-        rows = [[code, CODES[code][0], CODES[code][1], str(count)] for code, count in counted]
+        rows = [[code, CODES[code].severity, CODES[code].meaning, str(count)] for code, count in counted]
         show_table("Findings", ["code", "severity", "what", "count"], rows, left=3)
         for code, count in counted:
             for finding in [finding for finding in report.findings if finding.code == code][:most]:

@@ -26,8 +26,8 @@ STRAY_FILES = frozenset({"thumbs.db", "desktop.ini", ".ds_store"})
 
 TestSource = Literal["folder", "csv", "subtraction", "none"]
 
-Kind = Literal["video", "audio", "faces", "text", "openface"]
-KINDS: tuple[Kind, ...] = ("video", "audio", "faces", "text", "openface")
+Kind = Literal["video", "audio", "faces", "text", "openface", "vit", "wav2vec2"]
+KINDS: tuple[Kind, ...] = ("video", "audio", "faces", "text", "openface", "vit", "wav2vec2")
 
 
 @dataclass(frozen=True)
@@ -60,6 +60,8 @@ class Clip:
         faces: The folder ``face_images/NNNNN``; it can be empty.
         text: ``text/NNNNN.txt``; it can be empty.
         openface: ``openface/NNNNN.csv``.
+        vit: ``vit/NNNNN.pkl``, features of the organisers.
+        wav2vec2: ``wav2vec2/NNNNN.pkl``, features of the organisers.
     """
 
     id: str
@@ -68,6 +70,8 @@ class Clip:
     faces: Path | None = None
     text: Path | None = None
     openface: Path | None = None
+    vit: Path | None = None
+    wav2vec2: Path | None = None
 
 
 def is_stray(name: str) -> bool:
@@ -142,6 +146,8 @@ class ChallengeFolder:
             Place("faces", base / folders.faces, ()),
             Place("text", base / folders.text, (".txt",)),
             Place("openface", base / folders.openface, (".csv",)),
+            Place("vit", base / folders.vit, (".pkl",)),
+            Place("wav2vec2", base / folders.wav2vec2, (".pkl",)),
         ]
 
     @cached_property
@@ -186,14 +192,7 @@ class ChallengeFolder:
         if not self.task.ids.is_id(clip_id):
             raise UsageError("this is not a clip id", got=repr(clip_id), expected=self.task.ids.example)
         files = self._files
-        return Clip(
-            clip_id,
-            video=files["video"].get(clip_id),
-            audio=files["audio"].get(clip_id),
-            faces=files["faces"].get(clip_id),
-            text=files["text"].get(clip_id),
-            openface=files["openface"].get(clip_id),
-        )
+        return Clip(clip_id, **{kind: files[kind].get(clip_id) for kind in KINDS})
 
     def test_ids(self, labelled: Iterable[str], listed: Iterable[str] | None = None) -> tuple[list[str], TestSource]:
         """Returns the ids of the test clips, sorted, and how they were found.

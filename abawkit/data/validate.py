@@ -33,7 +33,7 @@ from abawkit.progress import SILENT, Progress
 LONG_SECONDS, LONG_TIMES_MEDIAN = 60.0, 10.0
 
 #: Not shipped by the organisers: without the folder there is nothing to say about it.
-_OPTIONAL: frozenset[Kind] = frozenset({"openface"})
+_OPTIONAL: frozenset[Kind] = frozenset({"openface", "vit", "wav2vec2"})
 
 
 def validate(
@@ -49,7 +49,7 @@ def validate(
         progress: Shows how far it is.
 
     ``counts`` has ``train``, ``valid`` and ``test`` (clips), and per split and kind of file ``train.video``,
-    ``train.audio``, ``train.faces``, ``train.text``, ``train.openface`` (clips that have it).
+    ``train.audio``, ``train.faces`` and so on (clips that have it).
 
     Raises:
         UsageError: There is no such folder, or it cannot be read.
@@ -202,6 +202,8 @@ _WHAT: dict[Kind, str] = {
     "faces": "a folder of face crops",
     "text": "a transcript (not shipped: teams write them with a speech recogniser)",
     "openface": "an OpenFace file",
+    "vit": "a file of ViT features",
+    "wav2vec2": "a file of wav2vec2 features",
 }
 _NAME: dict[Kind, str] = {kind: what.split(" ", 1)[1].split(" (")[0] for kind, what in _WHAT.items()}
 

@@ -52,7 +52,15 @@ def test_files_and_lengths(challenge: Path, workspace: Workspace, media_files: P
     shutil.rmtree(challenge / "test_data" / "audio")
     found = stats(workspace)
     assert {name: split.clips for name, split in found.splits.items()} == {"train": 12, "valid": 8, "test": 5}
-    assert found.splits["train"].missing == {"video": 0, "audio": 0, "faces": 0, "text": 1, "openface": 12}
+    assert found.splits["train"].missing == {
+        "video": 0,
+        "audio": 0,
+        "faces": 0,
+        "text": 1,
+        "openface": 12,
+        "vit": 12,
+        "wav2vec2": 12,
+    }
     assert found.splits["test"].missing["audio"] == 5
     lengths = found.splits["valid"].lengths
     assert (lengths.known, lengths.unknown) == (7, 1)

@@ -197,8 +197,11 @@ def test_clean_folder(challenge: Path) -> None:
     assert report.findings == []
     assert report.counts == {
         "train": 12, "train.video": 12, "train.audio": 12, "train.faces": 12, "train.text": 12, "train.openface": 0,
+        "train.vit": 0, "train.wav2vec2": 0,
         "valid": 8, "valid.video": 8, "valid.audio": 8, "valid.faces": 8, "valid.text": 8, "valid.openface": 0,
+        "valid.vit": 0, "valid.wav2vec2": 0,
         "test": 5, "test.video": 5, "test.audio": 5, "test.faces": 5, "test.text": 5, "test.openface": 0,
+        "test.vit": 0, "test.wav2vec2": 0,
     }  # fmt: skip
 
 
