@@ -6,7 +6,18 @@ import multiprocessing
 import os
 import signal
 import threading
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from itertools import islice
+from typing import TypeVar
+
+from abawkit.errors import AbawkitError
+from abawkit.progress import Task
+
+_In = TypeVar("_In")
+_Out = TypeVar("_Out")
 
 
 def worker_pool(workers: int) -> ProcessPoolExecutor:
@@ -29,3 +40,55 @@ def _end_with_parent() -> None:
     if parent is not None:
         parent.join()
         os._exit(1)
+
+
+def in_processes(
+    function: Callable[[_In], _Out],
+    items: Sequence[_In],
+    *,
+    workers: int | None,
+    bar: Task,
+    chunk: int = 64,
+    inline_below: int = 512,
+) -> Iterator[_Out]:
+    """Yields ``function(item)`` in the order of the items, computed in several processes.
+
+    Args:
+        function: A function at the top of a module (or a ``functools.partial`` of one), which another process can find.
+        items: What to call it with; each has to be picklable and small.
+        workers: Processes; default: one per core, at most 8.
+        bar: Is moved on by one per item.
+        chunk: Items that go to a process at a time.
+        inline_below: With fewer items, or one worker, everything is done in this process: starting others costs
+            about a second.
+
+    At most four chunks per worker are under way, so memory does not grow with the number of items.
+
+    Raises:
+        AbawkitError: A process died, as it does when memory runs out.
+    """
+    count = max(1, workers or min(8, os.cpu_count() or 1))
+    if count == 1 or len(items) < inline_below:
+        for item in items:
+            result = function(item)
+            bar.advance()
+            yield result
+        return
+    chunks = (items[start : start + chunk] for start in range(0, len(items), chunk))
+    pool = worker_pool(count)
+    try:
+        waiting = deque(pool.submit(_each, function, part) for part in islice(chunks, 4 * count))
+        while waiting:
+            results = waiting.popleft().result()
+            waiting.extend(pool.submit(_each, function, part) for part in islice(chunks, 1))
+            bar.advance(len(results))
+            yield from results
+    except BrokenProcessPool as error:
+        todo = "run it again with fewer --workers, or on a machine with more memory"
+        raise AbawkitError("a worker process died, probably for want of memory", todo=todo) from error
+    finally:
+        pool.shutdown(wait=False, cancel_futures=True)
+
+
+def _each(function: Callable[[_In], _Out], items: Sequence[_In]) -> list[_Out]:
+    return [function(item) for item in items]
