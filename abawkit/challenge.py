@@ -120,6 +120,7 @@ class Task:
         value_range: Lowest and highest value of a label and of a submitted intensity.
         id_column: Header of the id column.
         counts: Official number of clips per split (``train``, ``valid``, ``test``), where known.
+        most_raters: Labels are shares of the votes of at most so many raters; None: they are no votes.
     """
 
     name: str
@@ -132,6 +133,7 @@ class Task:
     folders: Folders = field(default_factory=Folders)
     counts: Mapping[str, int] = field(default_factory=dict)
     submission: SubmissionForm = field(default_factory=SubmissionForm)
+    most_raters: int | None = None
 
     @property
     def header(self) -> tuple[str, ...]:
@@ -149,6 +151,7 @@ EMI = Task(
     title="Hume-ABAW Emotional Mimicry Intensity",
     targets=("Admiration", "Amusement", "Determination", "Empathic Pain", "Excitement", "Joy"),
     counts={"train": 8072, "valid": 4588, "test": 4586},
+    most_raters=20,
 )
 
 TASKS: Mapping[str, Task] = {EMI.name: EMI}

@@ -111,3 +111,10 @@ class MediaError(AbawkitError):
 
 class ModalityMissing(AbawkitError):  # noqa: N818
     """A clip does not have this modality (no audio track, empty transcript): recorded, not a failure."""
+
+
+class Damage(str):
+    """A warning that says that a part of the clip could not be decoded; the rest was kept.
+
+    It is a text like any other warning; ``--on-damage fail`` makes a failure of it.
+    """

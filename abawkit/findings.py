@@ -5,16 +5,21 @@
 
 from __future__ import annotations
 
+import difflib
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal, NamedTuple
+from typing import Literal, NamedTuple, get_args
 
-from abawkit.errors import FindingsError
+from abawkit.errors import FindingsError, UsageError
 
 Severity = Literal["error", "warning", "info"]
-Level = Literal["quick", "default", "deep", "check"]
+Depth = Literal["quick", "default", "deep"]
+Level = Depth | Literal["check"]
+
+#: How closely ``validate`` can look, the quickest first.
+DEPTHS: tuple[Depth, ...] = get_args(Depth)
 
 
 class Code(NamedTuple):
@@ -23,7 +28,8 @@ class Code(NamedTuple):
     Attributes:
         severity: ``error``, ``warning`` or ``info``.
         level: The quickest level of ``validate`` that finds it (``deep`` finds everything that ``default`` finds, and
-            that everything that ``quick`` finds); ``check``: of submissions.
+            that everything that ``quick`` finds); ``check``: of submissions, groups files, feature
+            stores and the workspace's transcripts only.
         meaning: In a few words.
     """
 
@@ -49,6 +55,7 @@ CODES: Mapping[str, Code] = {
     "F112": Code("warning", "quick", "two files for one clip"),
     "F113": Code("info", "quick", "a whole folder of clips is a link to another place"),
     "F114": Code("warning", "quick", "a name that is dangerous in a shell or on another system"),
+    "F115": Code("warning", "quick", "two label files of one split, or two folders of test clips"),
     # L: label CSVs
     "L201": Code("error", "quick", "wrong header"),
     "L202": Code("warning", "quick", "byte-order mark at the start"),
@@ -65,6 +72,11 @@ CODES: Mapping[str, Code] = {
     "L213": Code("warning", "quick", "a target is zero for every clip"),
     "L214": Code("warning", "quick", "labels that are no shares of a few raters' votes"),
     "L215": Code("info", "quick", "labels of a clip that sum to more than 1"),
+    # G: groups files
+    "G601": Code("error", "check", "no group name"),
+    "G602": Code("warning", "check", "a group name that looks like a missing value"),
+    "G603": Code("info", "check", "more columns than the clip and its group"),
+    "G604": Code("warning", "check", "clips that are not in the challenge"),
     # M: media
     "M301": Code("warning", "quick", "file missing"),
     "M302": Code("error", "default", "file of zero bytes"),
@@ -92,6 +104,7 @@ CODES: Mapping[str, Code] = {
     "T402": Code("warning", "default", "transcript empty"),
     "T403": Code("warning", "default", "transcript is not UTF-8 text"),
     "T404": Code("warning", "default", "transcript of punctuation only"),
+    "T405": Code("warning", "check", "transcripts of different provenance in the splits"),
     # S: submissions
     "S501": Code("error", "check", "wrong header or order of columns"),
     "S502": Code("error", "check", "byte-order mark at the start"),
@@ -109,7 +122,51 @@ CODES: Mapping[str, Code] = {
     "S514": Code("warning", "check", "the test ids are not known here: only the form was checked"),
     "S515": Code("error", "check", "wrong number of rows"),
     "S516": Code("warning", "check", "not the number of rows of the official test set"),
+    # X: feature stores
+    "X601": Code("error", "check", "a store or a segment is missing, damaged or of another feature"),
+    "X602": Code("error", "check", "values that are not those that were written"),
+    "X603": Code("error", "check", "values that are not finite"),
+    "X604": Code("error", "check", "frame times that decrease or are missing"),
+    "X605": Code("warning", "check", "a clip whose values are all zero"),
+    "X606": Code("warning", "check", "a clip whose frames are all the same"),
+    "X607": Code("warning", "check", "frames of one value throughout"),
+    "X608": Code("warning", "check", "values out of any plausible range"),
+    "X609": Code("warning", "check", "clips of a split that are not in the store"),
+    "X610": Code("info", "check", "clips of a split that lack the modality"),
+    "X611": Code("warning", "check", "clips of a split that failed"),
+    "X612": Code("warning", "check", "a split that has features for a far smaller share of its clips than another"),
+    "X613": Code("info", "check", "clips in the store that are in no split"),
+    "X614": Code("info", "check", "files in the store's folder that belong to no segment"),
 }
+
+
+def matching_codes(texts: Iterable[str]) -> frozenset[str]:
+    """Returns the codes of ``validate`` that some codes or beginnings of codes stand for.
+
+    Args:
+        texts: Each one or several of them, separated by commas; small letters will do.
+
+    Raises:
+        UsageError: No code begins like that.
+
+    >>> sorted(matching_codes(["m32,T401"]))
+    ['M320', 'M321', 'T401']
+    """
+    codes = [code for code, about in CODES.items() if about.level in DEPTHS]
+    found: set[str] = set()
+    for text in (part.strip() for whole in texts for part in whole.split(",")):
+        matching = [code for code in codes if text and code.startswith(text.upper())]
+        if text and not matching:
+            near = difflib.get_close_matches(text.upper(), codes, n=3, cutoff=0.5)
+            kinds = sorted({code[0] for code in codes})
+            raise UsageError(
+                "validation has no such code",
+                got=repr(text),
+                expected=", ".join(near) or f"a code or its beginning: {', '.join(kinds)}",
+                todo="see all codes with `abawkit validate --codes`",
+            )
+        found.update(matching)
+    return frozenset(found)
 
 
 @dataclass(frozen=True)
@@ -142,14 +199,14 @@ class Finding:
         """``path:line``, as far as it is known."""
         if self.path is None:
             return ""
-        return _shown(self.path) + (f":{self.line}" if self.line else "")
+        return shown_path(self.path) + (f":{self.line}" if self.line else "")
 
     def to_json(self) -> dict[str, object]:
         """Returns the finding with the keys that ``--json`` promises."""
         return {
             "code": self.code,
             "severity": self.severity,
-            "path": None if self.path is None else _shown(self.path),
+            "path": None if self.path is None else shown_path(self.path),
             "line": self.line,
             "message": self.message,
             "got": self.got,
@@ -157,7 +214,12 @@ class Finding:
         }
 
 
-def _shown(path: Path) -> str:
+def shown_path(path: Path) -> str:
+    r"""Returns the path as text that can be printed.
+
+    >>> shown_path(Path("a\n.mp4"))
+    'a\\n.mp4'
+    """
     # A hostile file name can hold line ends, terminal codes and bytes that no encoding can write.
     text = str(path)
     return text if text.isprintable() else "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)
@@ -170,6 +232,12 @@ _ORDER = {"error": 0, "warning": 1, "info": 2}
 class Report:
     """What a check found and counted.
 
+    Attributes:
+        findings: In the order in which they were made.
+        counts: What was counted.
+        about: What was looked at, and how; ready for JSON.
+        left_out: Findings that were made and are not in ``findings``, because they were not asked for.
+
     >>> report = Report()
     >>> report.add("L209", "Joy is out of range", path=Path("train.csv"), line=7, got="1.5", expected="[0, 1]")
     >>> report.ok, report.findings[0].place
@@ -178,6 +246,8 @@ class Report:
 
     findings: list[Finding] = field(default_factory=list)
     counts: dict[str, int] = field(default_factory=dict)
+    about: dict[str, object] = field(default_factory=dict)
+    left_out: int = 0
 
     def add(
         self,
@@ -198,6 +268,21 @@ class Report:
         """Adds findings that were made elsewhere."""
         self.findings.extend(findings)
 
+    def leave_out(self, select: Iterable[str], ignore: Iterable[str]) -> None:
+        """Takes out the findings that are not selected or that are ignored, and counts them in ``left_out``.
+
+        Args:
+            select: Codes or their beginnings (see :func:`matching_codes`); none: all codes.
+            ignore: The same; it wins over ``select``.
+
+        Raises:
+            UsageError: There is no such code.
+        """
+        kept = (matching_codes(select) or frozenset(CODES)) - matching_codes(ignore)
+        before = len(self.findings)
+        self.findings = [finding for finding in self.findings if finding.code in kept]
+        self.left_out += before - len(self.findings)
+
     @property
     def ok(self) -> bool:
         """Whether no finding is an error."""
@@ -213,11 +298,13 @@ class Report:
         return sorted(counted.items(), key=lambda item: (_ORDER[CODES[item[0]].severity], item[0]))
 
     def to_json(self) -> dict[str, object]:
-        """Returns ``{"ok", "findings", "counts"}``, as ``--json`` promises."""
+        """Returns ``{"ok", "about", "findings", "counts", "left_out"}``, as ``--json`` promises."""
         return {
             "ok": self.ok,
+            "about": self.about,
             "findings": [finding.to_json() for finding in self.sorted()],
             "counts": self.counts,
+            "left_out": self.left_out,
         }
 
     def raise_if_bad(self, what: str, todo: str) -> None:

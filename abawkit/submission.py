@@ -172,7 +172,8 @@ def _record(workspace: Workspace, run: Run, path: Path, rows: int, clipped: int)
             "score": score(task, truth, valid.values).primary,
             "score_clipped": score(task, truth, np.clip(valid.values, *task.value_range)).primary,
         },
-        "subject_safe": run.config.get("subject_safe", False),
+        "subject_safe": run.subject_safe,
+        "subject_note": run.subject_note,
         "runs": [
             {
                 "name": member.name,

@@ -7,7 +7,7 @@ import os
 import signal
 import threading
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from itertools import islice
@@ -50,7 +50,7 @@ def in_processes(
     bar: Task,
     chunk: int = 64,
     inline_below: int = 512,
-) -> Iterator[_Out]:
+) -> Generator[_Out, None, None]:
     """Yields ``function(item)`` in the order of the items, computed in several processes.
 
     Args:

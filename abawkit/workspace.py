@@ -1,9 +1,9 @@
 """A workspace: the folder in which a team works, and its settings with the source of each.
 
 A workspace is a folder with an ``abawkit.toml``. It names the challenge folder, which is only ever read, and
-holds everything that abawkit writes: ``features/``, ``splits/``, ``stages/``, ``runs/``, ``submissions/``.
-A setting is taken from the flag, else from the environment (``ABAWKIT_EXTRACT_PRESET``), else from
-``abawkit.toml``, else from the default.
+holds everything that abawkit writes: ``transcripts/``, ``features/``, ``splits/``, ``stages/``, ``runs/``,
+``submissions/``. A setting is taken from the flag, else from the environment (``ABAWKIT_EXTRACT_PRESET``), else
+from ``abawkit.toml``, else from the default.
 """
 
 from __future__ import annotations
@@ -37,11 +37,57 @@ class ExtractSettings(_Section):
     preset: Literal["lite", "paper"] = Field("paper", description="feature set: paper (transformers) or lite (weak)")
     workers: int = Field(0, ge=0, le=256, description="decoding processes; 0: one per core")
     segment_clips: int = Field(128, ge=1, le=4096, description="clips per segment file")
-    max_failures: int = Field(0, ge=0, description="exit with 4 when more clips than this failed")
+    max_failures: str = Field(
+        "1%",
+        pattern=r"^[0-9]+(\.[0-9]+)?%$|^[0-9]+$",
+        coerce_numbers_to_str=True,
+        description="exit with 4 when more clips of a modality failed: a number or a share",
+    )
+    on_damage: Literal["keep", "fail"] = Field(
+        "keep", description="a clip of which only a part can be decoded: keep that part (with a warning), or fail"
+    )
+    dtype: Literal["float16", "float32"] = Field("float16", description="floating-point type of the stores")
     device: str = Field("auto", description="auto, cpu, cuda or cuda:N")
     text_model: str | None = Field(None, description="text encoder: model id or local folder")
+    text_pooling: Literal["cls", "mean"] | None = Field(
+        None, description="sentence embedding: the first token (cls) or the mean; default: as the model was trained"
+    )
+    text_tokens: bool = Field(False, description="one vector per token, for recurrent text models, in its own store")
+    transcripts: str = Field(
+        "auto",
+        description="words: auto (text/ files, else the workspace's), folder (text/ only), or the name of transcripts",
+    )
+    whisper_model: str = Field(
+        "openai/whisper-large-v3-turbo", description="speech recogniser: model id or local folder"
+    )
+    whisper_language: str | None = Field(None, description="language code, such as en; default: found in each clip")
+    whisper_batch: int = Field(0, ge=0, description="windows of 30 s in one pass; 0: 4 on a CPU, 32 on a GPU")
+    whisper_no_speech: float = Field(0.6, ge=0, le=1, description="above it, an improbable text counts as no speech")
+    whisper_log_probability: float = Field(-1.0, le=0, description="a text of a lower mean is not believed")
+    whisper_compression: float = Field(2.4, gt=0, description="a text of a higher ratio repeats itself: not believed")
+    whisper_silence_db: float = Field(-60.0, le=0, description="sound that is nowhere louder (dB) is silence")
     audio_model: str | None = Field(None, description="wav2vec2-family model: model id or local folder")
     vision_model: str | None = Field(None, description="vision model: model id or local folder")
+    vision_pooling: Literal["cls", "patch-mean"] = Field("cls", description="vision: first token, or mean of patches")
+    vision_fps: float = Field(5.0, gt=0, le=1000, description="frames of the video per second, by their timestamps")
+    vision_frames: int = Field(400, ge=1, description="most crops or frames of one clip, spread evenly")
+    faces: Literal["organiser", "detect", "full-frame"] = Field(
+        "organiser", description="what the vision model sees: the organisers' crops, faces found here, or full frames"
+    )
+    no_face: Literal["full-frame", "missing"] = Field(
+        "full-frame", description="a clip without a face or crop: take its full frames, or record it as missing"
+    )
+    face_margin: float = Field(0.25, ge=0, le=4, description="share of the face's box that is added to it")
+    face_detector: Literal["auto", "yunet", "haar"] = Field(
+        "auto", description="yunet, haar (part of OpenCV), or auto: yunet where its file is on this machine"
+    )
+    yunet_model: str | None = Field(None, description="YuNet's ONNX file; default: the one in the Hugging Face cache")
+    motion: Literal["openface", "flow"] = Field("openface", description="OpenFace, or statistics of optical flow")
+    motion_confidence: bool = Field(False, description="append OpenFace's confidence to the 23 values")
+    openface_bin: str | None = Field(None, description="OpenFace's FeatureExtraction; default: CSVs in openface/")
+    openface_timeout: float = Field(30.0, gt=0, description="seconds it may take per second of video, at least 60")
+    audio_layers: str = Field("-1", description="audio layer: -1 is the last; mean:K is the mean of the last K")
+    audio_vad: bool = Field(False, description="append arousal, dominance and valence of the model's emotion head")
 
 
 class SplitSettings(_Section):
@@ -219,6 +265,11 @@ class Workspace:
     def features(self) -> Path:
         """Feature stores."""
         return self.root / "features"
+
+    @property
+    def transcripts(self) -> Path:
+        """Transcripts made by a speech recogniser."""
+        return self.root / "transcripts"
 
     @property
     def splits(self) -> Path:

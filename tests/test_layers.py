@@ -27,7 +27,7 @@ ALLOWED = {
     "data": FLOOR | {"media"},
     "media": FLOOR | {"data.layout"},
     "backbones": FLOOR | {"features.spec"},
-    "features": FLOOR | {"data.layout"},
+    "features": FLOOR | {"data.layout", "data.labels"},
     "extractors": FLOOR | {"data", "media", "backbones", "features"},
     "extraction": FLOOR | {"data", "media", "backbones", "features", "extractors"},
     "models": set(),
@@ -36,6 +36,7 @@ ALLOWED = {
     # Run records are all that later steps read of a training; they need neither torch nor a model.
     "evaluation": FLOOR | {"data", "training.runs"},
     "submission": FLOOR | {"data", "training.runs", "evaluation"},
+    "report": FLOOR | {"data", "training.runs", "evaluation", "submission"},
     "jobs": FLOOR
     | {
         "data",
@@ -52,7 +53,16 @@ ALLOWED = {
 }
 
 #: Libraries that one layer alone may import.
-KEPT = {"av": {"media"}, "cv2": {"media"}, "h5py": {"features"}, "transformers": {"backbones"}, "rich": {"cli"}}
+KEPT = {
+    "av": {"media"},
+    "cv2": {"media"},
+    "h5py": {"features"},
+    "transformers": {"backbones"},
+    "rich": {"cli"},
+    "jinja2": {"report"},
+}
+
+PICKLE = {("pickle", "loop.py"), ("pickle", "exports.py")}
 
 
 def modules() -> list[Path]:
@@ -88,7 +98,8 @@ def test_a_module_imports_only_layers_below_it(path: Path) -> None:
         if top in KEPT:
             assert here in KEPT[top], f"{here} imports {name}"
         assert not (top == "typer" and here != "cli"), f"{here} imports {name}"
-        assert top not in ("click", "pickle") or (top, path.name) == ("pickle", "loop.py"), f"{path} imports {name}"
+        # Written for others by the export; the training loop only names the exception. Nothing is ever unpickled.
+        assert top not in ("click", "pickle") or (top, path.name) in PICKLE, f"{path} imports {name}"
 
 
 def test_every_layer_is_known() -> None:

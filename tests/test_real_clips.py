@@ -2,6 +2,7 @@
 
 import csv
 import json
+import shutil
 from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,6 +22,8 @@ from abawkit.extractors.motion import OpenFaceMotion
 from abawkit.extractors.openface import COLUMNS
 from abawkit.features.spec import Modality, Status
 from abawkit.features.store import FeatureStore
+from abawkit.findings import CODES, DEPTHS, Depth
+from abawkit.media.encode import write_mp3
 from abawkit.media.images import HOG_SIDE, dct_low, grey, hog, resize
 from abawkit.media.video import decode_video
 from abawkit.workspace import Workspace
@@ -128,26 +131,62 @@ def _suffix(path: str | None, otherwise: str) -> str:
     return otherwise if path is None else Path(path).suffix
 
 
-def test_validate_names_each_odd_file_and_no_other(challenge: Path) -> None:
+@pytest.mark.parametrize("depth", DEPTHS)
+def test_validate_names_each_odd_file_and_no_other(challenge: Path, depth: Depth) -> None:
     expected: Counter[tuple[str, Path]] = Counter()
+    suffixes = {"video": ".mp4", "audio": ".mp3", "faces": "", "openface": ".csv"}
+    first: dict[tuple[str, Any], str] = {}
     for clip, real in CLIPS.items():
         there = {"video": real.video, "audio": real.audio, "faces": real.faces or None, "openface": real.openface}
-        suffixes = {"video": ".mp4", "audio": ".mp3", "faces": "", "openface": ".csv"}
         expected.update(("M301", _path(challenge, clip, k, suffixes[k])) for k, path in there.items() if path is None)
         expected.update([("T401", _path(challenge, clip, "text", ".txt"))] if real.words is None else [])
         for code, kind in real.odd:
             expected[code, _path(challenge, clip, kind, _suffix(getattr(real, kind), ""))] += 1
-    report = validate(challenge)
-    assert Counter((finding.code, finding.path) for finding in report.findings) == expected
+        for kind, path in there.items():
+            if path is not None and first.setdefault((kind, path), clip) != clip:
+                expected["M320", _path(challenge, clip, kind, "" if kind == "faces" else _suffix(str(path), ""))] += 1
+    assert expected.total() > 100 and sum(code == "M320" for code, _ in expected) == 10
+    reach = DEPTHS[: DEPTHS.index(depth) + 1]
+    report = validate(challenge, level=depth)
+    found = Counter((finding.code, finding.path) for finding in report.findings)
+    assert found == {key: count for key, count in expected.items() if CODES[key[0]].level in reach}
     assert report.ok, "nothing real is refused"
-    assert not [finding for finding in report.findings if "00001" in str(finding.path)], "nothing is wrong with it"
-    mute = {finding.path: finding.message for finding in report.findings if finding.code == "M304"}
-    assert "nor has the clip a sound file" in mute[challenge / "raw/00004.mp4"]
-    assert "sound file is taken" in mute[challenge / "raw/00006.mp4"]
+    copy = challenge / "openface" / "00001.csv"
+    about_it = [finding.path for finding in report.findings if "00001" in str(finding.path)]
+    assert about_it == ([] if depth == "quick" else [copy]), "nothing else is wrong with it"
     counts = {name: len(split) for name, split in {"train": TRAIN, "valid": VALID, "test": TEST}.items()}
     assert counts.items() <= report.counts.items()
     assert report.counts["train.video"] == 17 and report.counts["valid.text"] == 3 and report.counts["test.audio"] == 2
-    assert _command("validate", challenge) == report.to_json()
+    if depth == "default":
+        assert _command("validate", challenge) == report.to_json()
+
+
+def test_validate_says_what_is_odd(challenge: Path, shared_data: Path, tmp_path: Path) -> None:
+    # None of the real files is silent (pyannote/empty.wav is loud noise), so that one is made.
+    copy = shutil.copytree(challenge, tmp_path / "challenge")
+    write_mp3(copy / "audio" / "00004.mp3", np.zeros(48_000, np.float32))
+    findings = validate(copy, level="deep").findings
+    said = {
+        (finding.code, str(finding.path and finding.path.relative_to(copy))): f"{finding.message} {finding.got}"
+        for finding in findings
+    }
+    for code, path, words in (
+        ("M310", "raw/00003.mov", "14 to 42 ms"),
+        ("M310", "raw/00017.mp4", "33 to 67 ms"),
+        ("M314", "raw/00006.mp4", "decode error after 28 of 50 frames"),
+        ("M314", "raw/00019.mp4", "95 of the header's 98 frames"),
+        ("M304", "raw/00005.mp4", "nor has the clip a sound file"),
+        ("M304", "raw/00004.mp4", "sound file is taken"),
+        ("M315", "audio/00004.mp3", "silent zeros only"),
+        ("M316", "raw/00008.mov", "turned by 90°"),
+        ("M316", "raw/00009.mov", "turned by 180°"),
+        ("M316", "raw/00010.mov", "turned by 270°"),
+        ("M317", "raw/00014.mp4", "2 of video, 2 of sound"),
+        ("M311", "audio/00007.wav", "8000 Hz"),
+        ("M320", "raw/00026.mpg", "00000 is in train, 00026 in valid, which is leakage"),
+    ):
+        assert words in said[code, path]
+    assert [code for code, _ in said].count("M315") == 1
 
 
 def test_every_clip_has_what_its_files_have(done: Done) -> None:
@@ -282,7 +321,10 @@ def test_openface_files_of_both_versions_and_two_that_lack_columns(done: Done, s
         assert len(table) == rows
         for clip in clips_of(path):
             np.testing.assert_allclose(store.frames(clip), table[list(COLUMNS)], rtol=1e-6)
-            np.testing.assert_allclose(store.times(clip), table["timestamp"], rtol=1e-6)
+            # Not the CSV's timestamps, which follow the header's frame rate, but those of the clip's own video.
+            stamps = _stamps(shared_data / str(CLIPS[clip].video))[:rows]
+            np.testing.assert_allclose(store.times(clip)[: len(stamps)], stamps, atol=1e-3)
+            assert len(store.times(clip)) == rows and (np.diff(store.times(clip)) > 0).all()
     assert done.openface.failed == 2
     rows_of = {row["clip"]: row for row in done.openface_failures if row["outcome"] == "failed"}
     for path, missing in {

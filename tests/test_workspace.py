@@ -16,7 +16,7 @@ def test_flag_over_environment_over_file_over_default(tmp_path: Path) -> None:
     environ = {"ABAWKIT_EXTRACT_WORKERS": "4", "ABAWKIT_EXTRACT_SEGMENT_CLIPS": "6"}
     workspace = Workspace.open(tmp_path, environ=environ, overrides={"extract.segment_clips": 7})
     extract = workspace.settings.extract
-    assert (extract.preset, extract.workers, extract.segment_clips, extract.max_failures) == ("lite", 4, 7, 0)
+    assert (extract.preset, extract.workers, extract.segment_clips, extract.max_failures) == ("lite", 4, 7, "1%")
     sources = {setting.key: setting.source for setting in workspace.resolved()}
     assert sources["extract.preset"] == str(tmp_path / "abawkit.toml")
     assert sources["extract.workers"] == "environment ABAWKIT_EXTRACT_WORKERS"

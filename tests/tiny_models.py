@@ -17,6 +17,7 @@ from transformers import (
     BertTokenizer,
     Dinov2Config,
     Dinov2Model,
+    GenerationConfig,
     HubertConfig,
     HubertModel,
     PreTrainedModel,
@@ -28,6 +29,10 @@ from transformers import (
     Wav2Vec2PreTrainedModel,
     WavLMConfig,
     WavLMModel,
+    WhisperConfig,
+    WhisperFeatureExtractor,
+    WhisperForConditionalGeneration,
+    WhisperTokenizer,
 )
 
 from abawkit.backbones.loading import quiet
@@ -162,4 +167,70 @@ def dinov2(folder: Path) -> Path:
 def vit(folder: Path) -> Path:
     save(folder, lambda: ViTModel(ViTConfig(image_size=32, patch_size=8, **_SIZE)))
     _image_processor(folder, image_processor_type="ViTImageProcessor", size={"height": 32, "width": 32}, resample=2)
+    return folder
+
+
+LANGUAGES = ("en", "de", "zh")
+
+
+def whisper(folder: Path, *, multilingual: bool = True, spread: float = 0.3, seed: int = 7) -> Path:
+    """A Whisper whose words are those of :data:`WORDS`, with the published windows, timestamps and special tokens.
+
+    ``spread`` is the size of the weights: the larger it is, the surer the model is of its words.
+    """
+    words = ["Ġ" + word for word in WORDS if word.isalpha()]
+    vocab = {letter: number for number, letter in enumerate(sorted({letter for word in words for letter in word}))}
+    merges: list[tuple[str, str]] = []
+    for word in words:
+        for end in range(1, len(word)):
+            if word[: end + 1] not in vocab:
+                vocab[word[: end + 1]] = len(vocab)
+                merges.append((word[:end], word[end]))
+    languages = [f"<|{language}|>" for language in LANGUAGES] if multilingual else []
+    tasks = ["<|translate|>", "<|transcribe|>", "<|startoflm|>", "<|startofprev|>", "<|nospeech|>"]
+    special = ["<|endoftext|>", "<|startoftranscript|>", *languages, *tasks, "<|notimestamps|>"]
+    tokenizer = WhisperTokenizer(vocab=vocab, merges=merges)
+    tokenizer.add_tokens(special, special_tokens=True)
+    tokenizer.add_tokens([f"<|{step * 0.02:.2f}|>" for step in range(1501)])
+    ids = {token: tokenizer.convert_tokens_to_ids(token) for token in special}
+    end = ids["<|endoftext|>"]
+    tokens = {"bos_token_id": end, "eos_token_id": end, "pad_token_id": end}
+    tokens["decoder_start_token_id"] = ids["<|startoftranscript|>"]
+    config = WhisperConfig(
+        vocab_size=len(tokenizer),
+        num_mel_bins=8,
+        d_model=DIM,
+        encoder_layers=1,
+        decoder_layers=1,
+        encoder_attention_heads=2,
+        decoder_attention_heads=2,
+        encoder_ffn_dim=24,
+        decoder_ffn_dim=24,
+        max_target_positions=40,
+        init_std=spread,
+        **tokens,
+    )
+    settings: dict[str, Any] = {"is_multilingual": multilingual}
+    if multilingual:
+        settings["lang_to_id"] = {token: ids[token] for token in languages}
+        settings["task_to_id"] = {task: ids[f"<|{task}|>"] for task in ("transcribe", "translate")}
+
+    def build() -> PreTrainedModel:
+        torch.manual_seed(seed)
+        model = WhisperForConditionalGeneration(config)
+        model.generation_config = GenerationConfig(
+            max_length=40,
+            no_timestamps_token_id=ids["<|notimestamps|>"],
+            max_initial_timestamp_index=50,
+            begin_suppress_tokens=[vocab["Ġ"], end],
+            suppress_tokens=[ids[token] for token in special[1:-1]],
+            **tokens,
+            **settings,
+        )
+        return model
+
+    save(folder, build)
+    with quiet():
+        tokenizer.save_pretrained(folder)
+    WhisperFeatureExtractor(feature_size=8).save_pretrained(folder)
     return folder

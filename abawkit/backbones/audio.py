@@ -7,6 +7,7 @@ they only ever see unpadded batches of equal length.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,7 +19,7 @@ from numpy.typing import NDArray
 from abawkit.backbones.batching import batches, forward
 from abawkit.backbones.hub import read_config, read_processor
 from abawkit.backbones.loading import load_model
-from abawkit.errors import AbawkitError
+from abawkit.errors import AbawkitError, UsageError
 
 Waveform = NDArray[np.float32]
 
@@ -140,6 +141,70 @@ def windows(samples: int, grid: FrameGrid, *, window: float, overlap: float) -> 
     ]
 
 
+def layer_choice(text: str, folder: Path) -> tuple[int, ...]:
+    """Returns the hidden states that ``text`` means, counted from the last: -1 is the last layer's output.
+
+    Args:
+        text: A layer: -1 is the last, 0 what enters the first, N the output of the N-th; or ``mean:K``, the mean of
+            the last K layers.
+        folder: The model's folder; its config.json says how many layers there are.
+
+    Raises:
+        UsageError: There is no such layer.
+    """
+    count = int(read_config(folder).get("num_hidden_layers", 0))
+    match = re.fullmatch(r"(mean:)?(-?[0-9]{1,4})", text.strip())
+    number = int(match[2]) if match else -9999
+    if match and match[1] and 1 <= number <= count:
+        return tuple(range(-number, 0))
+    if match and not match[1] and -count - 1 <= number <= count:
+        return (number if number < 0 else number - count - 1,)
+    raise UsageError(
+        "there is no such layer in this audio model",
+        path=folder,
+        got=repr(text),
+        expected=f"a number from {-count - 1} to {count}, or mean:K with K from 1 to {count}",
+    )
+
+
+def has_emotion_head(folder: Path) -> bool:
+    """Whether the checkpoint has the regression head of audeering's models beside its encoder."""
+    return {key for path in folder.glob("*.safetensors") for key in _keys(path)} >= _HEAD
+
+
+def _keys(path: Path) -> set[str]:
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(path, "pt") as file:
+            return set(file.keys())
+    except (OSError, SafetensorError):
+        return set()  # loading the encoder says what is wrong with the file
+
+
+def _emotion_head(folder: Path, device: str) -> Any:
+    """Returns the head as a function of a hidden state ``[…, D]`` → ``[…, 3]``: Linear, tanh, Linear."""
+    import torch
+    from safetensors import safe_open
+
+    found: dict[str, Any] = {}
+    for path in sorted(folder.glob("*.safetensors")):
+        with safe_open(path, "pt") as file:
+            found |= {key: file.get_tensor(key).float() for key in _HEAD & set(file.keys())}
+    layers = []
+    for name in ("dense", "out_proj"):
+        weight, bias = found[f"classifier.{name}.weight"], found[f"classifier.{name}.bias"]
+        linear = torch.nn.Linear(weight.shape[1], weight.shape[0])
+        linear.load_state_dict({"weight": weight, "bias": bias})
+        layers.append(linear)
+    return torch.nn.Sequential(layers[0], torch.nn.Tanh(), layers[1]).eval().requires_grad_(False).to(device)
+
+
+#: The regression head of audeering's models (their model card), and how many outputs it has.
+_HEAD = frozenset(f"classifier.{name}.{kind}" for name in ("dense", "out_proj") for kind in ("weight", "bias"))
+EMOTIONS = ("arousal", "dominance", "valence")
+
+
 @dataclass(frozen=True)
 class AudioModel:
     """An audio encoder in memory.
@@ -149,16 +214,34 @@ class AudioModel:
         grid: Where its frames lie.
         normalise: Each waveform is brought to zero mean and unit variance first.
         padded: Batches may be padded (with the attention mask); False: only waveforms of equal length.
+        layers: The hidden states whose mean is taken, counted from the last (-1).
+        head: The emotion head, applied to each frame of the last hidden state, as the model card applies it to their
+            mean; None: its outputs are not wanted.
     """
 
     model: Any
     grid: FrameGrid
     normalise: bool
     padded: bool
+    layers: tuple[int, ...] = (-1,)
+    head: Any = None
+
+    @property
+    def dim(self) -> int:
+        """Values per frame."""
+        return int(self.model.config.hidden_size) + (0 if self.head is None else len(EMOTIONS))
 
 
-def load_audio_model(folder: Path, *, device: str) -> AudioModel:
+def load_audio_model(
+    folder: Path, *, device: str, layers: tuple[int, ...] = (-1,), with_vad: bool = False
+) -> AudioModel:
     """Returns the audio encoder of a folder; of a checkpoint with a head beside it, the encoder alone.
+
+    Args:
+        folder: The model's folder.
+        device: ``cpu``, ``cuda:0`` …
+        layers: See :func:`layer_choice`.
+        with_vad: Also the emotion head, where :func:`has_emotion_head` says that there is one.
 
     Raises:
         AbawkitError: See :func:`frame_grid` and :func:`abawkit.backbones.loading.load_model`.
@@ -166,7 +249,8 @@ def load_audio_model(folder: Path, *, device: str) -> AudioModel:
     grid = frame_grid(folder)
     normalise = bool(read_processor(folder, "feature_extractor").get("do_normalize", True))
     model = load_model(folder, device=device)
-    return AudioModel(model, grid, normalise, padded=model.config.feat_extract_norm == "layer")
+    head = _emotion_head(folder, device) if with_vad else None
+    return AudioModel(model, grid, normalise, model.config.feat_extract_norm == "layer", layers, head)
 
 
 def embed_waveforms(
@@ -177,7 +261,9 @@ def embed_waveforms(
     overlap: float,
     batch_seconds: float = 30.0,
 ) -> list[NDArray[np.float32]]:
-    """Returns the last hidden state of each waveform: ``float32 [T, D]``, with ``T`` at least 1.
+    """Returns the hidden states of each waveform: ``float32 [T, D]``, with ``T`` at least 1.
+
+    With the emotion head, its three outputs per frame come after them: arousal, dominance, valence.
 
     Args:
         audio_model: The encoder.
@@ -199,8 +285,7 @@ def embed_waveforms(
     def run(group: Sequence[int]) -> Sequence[NDArray[np.float32]]:
         return _hidden(audio_model, [pieces[index][0] for index in group])
 
-    dim = audio_model.model.config.hidden_size
-    values = [np.empty((grid.frames(len(waveform)), dim), np.float32) for waveform in prepared]
+    values = [np.empty((grid.frames(len(waveform)), audio_model.dim), np.float32) for waveform in prepared]
     lengths = [len(piece) for piece, _, _ in pieces]
     budget = int(batch_seconds * grid.sample_rate)
     for group in batches(lengths, budget=budget, equal=not audio_model.padded):
@@ -211,6 +296,16 @@ def embed_waveforms(
     return values
 
 
+def emotions(audio_model: AudioModel, hidden: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Returns the emotion head's outputs, ``float32 [3]``, for one hidden state ``[D]``; the model has to have one."""
+    import torch
+
+    with torch.inference_mode():
+        outputs = audio_model.head(torch.from_numpy(np.ascontiguousarray(hidden)).to(audio_model.model.device))
+    values: NDArray[np.float32] = outputs.to("cpu", torch.float32).numpy()
+    return values
+
+
 def _prepare(waveform: Waveform, shortest: int, *, normalise: bool) -> Waveform:
     if normalise and len(waveform):  # as transformers' Wav2Vec2FeatureExtractor
         waveform = (waveform - waveform.mean()) / np.sqrt(waveform.var() + 1e-7)
@@ -218,7 +313,7 @@ def _prepare(waveform: Waveform, shortest: int, *, normalise: bool) -> Waveform:
 
 
 def _hidden(audio_model: AudioModel, waveforms: Sequence[Waveform]) -> list[NDArray[np.float32]]:
-    """Returns the last hidden state of each waveform of one batch, without the frames of the padding."""
+    """Returns the frames of each waveform of one batch, without those of the padding."""
     import torch
 
     longest = max(len(waveform) for waveform in waveforms)
@@ -228,9 +323,18 @@ def _hidden(audio_model: AudioModel, waveforms: Sequence[Waveform]) -> list[NDAr
         inputs[row, : len(waveform)] = waveform
         mask[row, : len(waveform)] = 1
     device = audio_model.model.device
-    hidden = audio_model.model(
+    last_only = audio_model.layers == (-1,)
+    output = audio_model.model(
         torch.from_numpy(inputs).to(device),
         attention_mask=torch.from_numpy(mask).to(device) if audio_model.padded else None,
-    ).last_hidden_state  # [B, T, D]
+        output_hidden_states=not last_only,
+    )
+    hidden = output.last_hidden_state  # [B, T, D]
+    if not last_only:
+        # Versions of transformers differ in whether the last of the hidden states is before its layer norm.
+        states = [*output.hidden_states[:-1], hidden]
+        hidden = torch.stack([states[layer] for layer in audio_model.layers]).mean(0)
+    if audio_model.head is not None:
+        hidden = torch.cat([hidden, audio_model.head(output.last_hidden_state)], dim=-1)  # [B, T, D + 3]
     frames = [audio_model.grid.frames(len(waveform)) for waveform in waveforms]
     return [row[:count] for row, count in zip(hidden.to("cpu", torch.float32).numpy(), frames, strict=True)]

@@ -1,13 +1,14 @@
 """Which models are known, where a model lies on this machine, and what its files say, without loading it.
 
-Nothing here ever downloads: a model that is not there is an error that says how to get it.
+Nothing here ever downloads (:mod:`abawkit.backbones.fetch` does): a model that is not there is an error that says
+how to get it.
 """
 
 from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -49,21 +50,47 @@ class KnownModel:
     pooling: Literal["mean", "cls", "frames"]
 
 
-#: Model id → what is known about it. The first of each modality is the default.
+#: Model id → what is known about it, at a pinned revision. The first of each modality is the default.
 KNOWN: Mapping[str, KnownModel] = {
     model.ref.id_or_folder: model
     for model in (
-        KnownModel(ModelRef("thenlper/gte-base", None, "MIT"), "text", 768, "mean"),
-        KnownModel(ModelRef("google-bert/bert-large-uncased", None, "Apache-2.0"), "text", 1024, "cls"),
         KnownModel(
-            ModelRef("audeering/wav2vec2-large-robust-12-ft-emotion-msp-dim", None, "CC BY-NC-SA 4.0"),
+            ModelRef("thenlper/gte-base", "c078288308d8dee004ab72c6191778064285ec0c", "MIT"), "text", 768, "mean"
+        ),
+        KnownModel(
+            ModelRef("google-bert/bert-large-uncased", "6da4b6a26a1877e173fca3225479512db81a5e5b", "Apache-2.0"),
+            "text",
+            1024,
+            "cls",
+        ),
+        KnownModel(
+            ModelRef(
+                "audeering/wav2vec2-large-robust-12-ft-emotion-msp-dim",
+                "6eba34a2485ea31cb03600241787c3a5edab8626",
+                "CC BY-NC-SA 4.0",
+            ),
             "audio",
             1024,
             "frames",
         ),
-        KnownModel(ModelRef("facebook/wav2vec2-base-960h", None, "Apache-2.0"), "audio", 768, "frames"),
-        KnownModel(ModelRef("facebook/dinov2-base", None, "Apache-2.0"), "vision", 768, "cls"),
-        KnownModel(ModelRef("google/vit-base-patch16-224-in21k", None, "Apache-2.0"), "vision", 768, "cls"),
+        KnownModel(
+            ModelRef("facebook/wav2vec2-base-960h", "22aad52d435eb6dbaf354bdad9b0da84ce7d6156", "Apache-2.0"),
+            "audio",
+            768,
+            "frames",
+        ),
+        KnownModel(
+            ModelRef("facebook/dinov2-base", "f9e44c814b77203eaa57a6bdbbd535f21ede1415", "Apache-2.0"),
+            "vision",
+            768,
+            "cls",
+        ),
+        KnownModel(
+            ModelRef("google/vit-base-patch16-224-in21k", "b4569560a39a0f1af58e3ddaf17facf20ab919b0", "Apache-2.0"),
+            "vision",
+            768,
+            "cls",
+        ),
     )
 }
 
@@ -71,7 +98,7 @@ _WEIGHTS = "*.safetensors"
 _PICKLES = ("*.bin", "*.pt", "*.pth", "*.ckpt", "*.pkl", "*.h5", "*.msgpack")
 #: Files besides the weights that decide what a model computes.
 _SETTINGS = re.compile(
-    r"config\.json|(pre)?processor_config\.json|.*\.safetensors\.index\.json|tokenizer.*\.(json|model)|"
+    r"(generation_)?config\.json|(pre)?processor_config\.json|.*\.safetensors\.index\.json|tokenizer.*\.(json|model)|"
     r"special_tokens_map\.json|added_tokens\.json|vocab\.(txt|json)|merges\.txt|.*\.(spm|bpe\.model)|spiece\.model"
 )
 
@@ -99,38 +126,49 @@ def resolve(ref: ModelRef, *, offline: bool) -> Path:
     name = ref.id_or_folder
     local = Path(name).expanduser()
     if local.is_dir():
-        return _complete(local, ref, "its configuration (config.json) and its weights (model.safetensors)")
+        return complete(local, ref, "its configuration (config.json) and its weights (model.safetensors)")
     if re.fullmatch(r"[\w.-]+(/[\w.-]+)?", name) is None or name.startswith("."):
         raise AbawkitError("there is no such model folder", path=name, expected="a folder with config.json")
 
-    from huggingface_hub import snapshot_download
-    from huggingface_hub.errors import HFValidationError, LocalEntryNotFoundError
+    from huggingface_hub import try_to_load_from_cache
+    from huggingface_hub.errors import HFValidationError
 
     try:
-        cached = Path(snapshot_download(name, revision=ref.revision, local_files_only=True))
-    except (LocalEntryNotFoundError, HFValidationError) as error:
+        # Not snapshot_download: without network it refuses a snapshot that lacks files which nobody needs.
+        config = try_to_load_from_cache(name, "config.json", revision=ref.revision)
+    except HFValidationError:
+        config = None
+    if not isinstance(config, str):
         raise AbawkitError(
             f"the model {name} is not on this machine" + (f" (licence: {ref.licence})" if ref.licence else ""),
             got="neither a folder of that name nor a copy in the Hugging Face cache",
+            expected=f"revision {ref.revision}" if ref.revision else None,
             todo=_how_to_get(ref, offline=offline),
-        ) from error
-    return _complete(
+        )
+    cached = Path(config).parent
+    return complete(
         cached, ref, "a whole copy of the model in the Hugging Face cache", _how_to_get(ref, offline=offline)
     )
 
 
 def _how_to_get(ref: ModelRef, *, offline: bool) -> str:
     modality = KNOWN[ref.id_or_folder].modality if ref.id_or_folder in KNOWN else "MODALITY"
-    revision = f" --revision {ref.revision}" if ref.revision else ""
-    fetch = f"`hf download {ref.id_or_folder}{revision} --local-dir FOLDER` (older: `huggingface-cli download`)"
-    where = "on a machine with network" if offline else "here or on another machine with network"
-    return (
-        f"{where}: {fetch}; then `abawkit extract --model {modality}=FOLDER`; "
-        "or `abawkit extract --preset lite`, which needs no model"
+    pinned = model_ref(ref.id_or_folder).revision
+    revision = f" --revision {ref.revision}" if ref.revision not in (None, pinned) else ""
+    elsewhere = (
+        f"`abawkit models fetch {ref.id_or_folder}{revision} --to FOLDER` on a machine with network, "
+        f"then `abawkit extract --model {modality}=FOLDER` here"
     )
+    here = "" if offline else f"`abawkit models fetch {ref.id_or_folder}{revision}`; or "
+    return f"{here}{elsewhere}; or `abawkit extract --preset lite`, which needs no model"
 
 
-def _complete(folder: Path, ref: ModelRef, expected: str, todo: str | None = None) -> Path:
+def complete(folder: Path, ref: ModelRef, expected: str, todo: str | None = None) -> Path:
+    """Returns ``folder`` when a whole model with safetensors weights is in it.
+
+    Raises:
+        AbawkitError: The configuration or the weights are missing, or the weights are pickled only.
+    """
     if not (folder / "config.json").is_file():
         raise AbawkitError("there is no config.json in the model folder", path=folder, expected=expected, todo=todo)
     if any(folder.glob(_WEIGHTS)):
@@ -146,6 +184,14 @@ def _complete(folder: Path, ref: ModelRef, expected: str, todo: str | None = Non
         todo="download the model's safetensors revision, or, if you trust its source, convert it once with "
         "transformers: load it and `save_pretrained` it to a new folder",
     )
+
+
+def cached_file(repository: str, name: str) -> Path | None:
+    """Returns one file of a repository of the hub from the Hugging Face cache; None when it is not there."""
+    from huggingface_hub import try_to_load_from_cache
+
+    found = try_to_load_from_cache(repository, name)
+    return Path(found) if isinstance(found, str) else None
 
 
 def weights_digest(folder: Path) -> str:
@@ -183,7 +229,16 @@ def read_config(folder: Path) -> dict[str, Any]:
             got=f"model_type {config.get('model_type')!r}, hidden_size {hidden!r}",
             expected="an encoder (BERT, Wav2Vec2, HuBERT, WavLM, DINOv2, ViT …) with a hidden_size",
         )
-    # transformers would fetch a kernel from the hub and run it because config.json says so.
+    refuse_code(folder, config)
+    return config
+
+
+def refuse_code(folder: Path, config: Mapping[str, Any]) -> None:
+    """Returns when the model in ``folder`` asks for no code from elsewhere.
+
+    Raises:
+        AbawkitError: Its configuration does: transformers would fetch a kernel from the hub and run it.
+    """
     for key, value in _entries(config):
         if (key.lstrip("_").startswith("attn_implementation") and value not in (None, "eager", "sdpa")) or (
             key == "quantization_config" and value is not None
@@ -195,7 +250,6 @@ def read_config(folder: Path) -> dict[str, Any]:
                 expected="a plain float32 or float16 model",
                 todo=f"remove {key!r} from its config.json if you trust its source",
             )
-    return config
 
 
 def _entries(config: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
@@ -242,8 +296,18 @@ class ModelFolder:
     dim: int
 
 
-def open_folder(name: str, *, offline: bool) -> ModelFolder:
+def _hidden_size(folder: Path) -> int:
+    size: int = read_config(folder)["hidden_size"]
+    return size
+
+
+def open_folder(name: str, *, offline: bool, width: Callable[[Path], int] = _hidden_size) -> ModelFolder:
     """Returns what there is to know about a model, by id or local folder, before it is loaded.
+
+    Args:
+        name: Model id or local folder.
+        offline: See :func:`resolve`.
+        width: Returns the values per frame of a model folder, and raises when it is not the kind of model wanted.
 
     Raises:
         AbawkitError: See :func:`resolve` and :func:`read_config`.
@@ -258,7 +322,7 @@ def open_folder(name: str, *, offline: bool) -> ModelFolder:
         revision=path.name if cached else ref.revision,
         weights=weights_digest(path),
         licence=ref.licence or _readme_licence(path),
-        dim=read_config(path)["hidden_size"],
+        dim=width(path),
     )
 
 

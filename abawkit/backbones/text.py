@@ -1,8 +1,8 @@
-"""Sentence embeddings of transcripts (CHALLENGE: text 768, one vector per clip)."""
+"""Embeddings of transcripts: one vector per text (768 with the paper's model), or one per token."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -101,8 +101,53 @@ def embed_texts(
         texts: Any number of texts, also none; an empty text is embedded as its special tokens.
         batch_tokens: Most tokens of one forward pass, padding included.
     """
+
+    def pool(hidden: Any, mask: Any) -> Sequence[NDArray[np.float32]]:
+        if text_model.pooling == "cls":
+            pooled = hidden[:, 0]
+        else:
+            share = mask.unsqueeze(-1).to(hidden.dtype)  # [B, L, 1]
+            pooled = (hidden * share).sum(1) / share.sum(1)
+        return list(_array(pooled))
+
+    rows, counts = _embed(text_model, texts, pool, batch_tokens)
+    return np.stack(rows) if rows else np.zeros((0, text_model.model.config.hidden_size), np.float32), counts
+
+
+def embed_tokens(
+    text_model: TextModel, texts: Sequence[str], *, batch_tokens: int = 8192
+) -> tuple[list[NDArray[np.float32]], list[int]]:
+    """Returns the last hidden state of each text, ``float32 [T, D]``, and how many tokens it had before it was cut.
+
+    The special tokens at the ends are kept, so that the mean of a text's vectors is its sentence embedding with
+    pooling ``mean``, and the first one is that with pooling ``cls``.
+
+    Args:
+        text_model: The encoder; its pooling does not matter.
+        texts: Any number of texts.
+        batch_tokens: Most tokens of one forward pass, padding included.
+    """
+
+    def unpad(hidden: Any, mask: Any) -> Sequence[NDArray[np.float32]]:
+        return [row[:count] for row, count in zip(_array(hidden), mask.sum(1).tolist(), strict=True)]
+
+    return _embed(text_model, texts, unpad, batch_tokens)
+
+
+def _array(values: Any) -> NDArray[np.float32]:
     import torch
 
+    array: NDArray[np.float32] = values.to("cpu", torch.float32).numpy()
+    return array
+
+
+def _embed(
+    text_model: TextModel,
+    texts: Sequence[str],
+    take: Callable[[Any, Any], Sequence[NDArray[np.float32]]],
+    batch_tokens: int,
+) -> tuple[list[NDArray[np.float32]], list[int]]:
+    """Returns what ``take`` makes of each text's hidden state ``[B, L, D]`` and mask ``[B, L]``, and token counts."""
     tokenizer, device = text_model.tokenizer, text_model.model.device
     # Without truncation first, because only then the length of a text that is cut is known.
     counts = [len(tokenizer(text, verbose=False)["input_ids"]) for text in texts]
@@ -115,16 +160,10 @@ def embed_texts(
             max_length=text_model.max_tokens,
             return_tensors="pt",
         ).to(device)
-        hidden = text_model.model(**inputs).last_hidden_state  # [B, L, D]
-        if text_model.pooling == "cls":
-            pooled = hidden[:, 0]
-        else:
-            mask = inputs["attention_mask"].unsqueeze(-1).to(hidden.dtype)  # [B, L, 1]
-            pooled = (hidden * mask).sum(1) / mask.sum(1)
-        return list(pooled.to("cpu", torch.float32).numpy())
+        return take(text_model.model(**inputs).last_hidden_state, inputs["attention_mask"])
 
-    values = np.zeros((len(texts), text_model.model.config.hidden_size), np.float32)
+    values: dict[int, NDArray[np.float32]] = {}
     lengths = [min(count, text_model.max_tokens) for count in counts]
     for group in batches(lengths, budget=batch_tokens, equal=False):
-        values[group] = forward(run, group)
-    return values, counts
+        values.update(zip(group, forward(run, group), strict=True))
+    return [values[index] for index in range(len(texts))], counts

@@ -16,7 +16,21 @@ import typer
 from typer.core import TyperGroup
 
 from abawkit import __version__
-from abawkit.cli import evaluate, extract, models, splits, start, stats, submit, train, validate
+from abawkit.cli import (
+    evaluate,
+    extract,
+    features,
+    groups,
+    models,
+    splits,
+    start,
+    stats,
+    submit,
+    systems,
+    train,
+    transcribe,
+    validate,
+)
 from abawkit.errors import AbawkitError, Stopped
 
 _GO_ON = "stopped; nothing finished is lost: run the same command again to go on"
@@ -98,7 +112,9 @@ def _main(
     pass
 
 
-for module in (start, validate, stats, splits, extract, models, train, evaluate, submit):
+for module in (
+    *(start, validate, stats, splits, groups, transcribe, extract, models, features, systems, train, evaluate, submit),
+):
     module.register(app)
 
 

@@ -12,13 +12,20 @@ from typing import Any
 from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.markup import escape as escape
-from rich.progress import BarColumn, MofNCompleteColumn, SpinnerColumn, TextColumn, TimeElapsedColumn
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    SpinnerColumn,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
 from rich.progress import Progress as RichProgress
 from rich.table import Table
 
 from abawkit.errors import AbawkitError
 from abawkit.fileio import json_ready
-from abawkit.findings import CODES, Report
+from abawkit.findings import CODES, Finding, Report
 from abawkit.progress import SILENT, Progress, Task
 
 #: Seconds between two plain progress lines where there is no terminal.
@@ -75,10 +82,17 @@ class _Lines:
         self._done += amount
         if time.monotonic() - self._last >= _PLAIN_EVERY:
             self._last = time.monotonic()
-            self._console.print(f"{self._what}: {self._count()} {note}", markup=False)
+            self._console.print(f"{self._what}: {self._count()} {self._left()}{note}", markup=False)
 
     def _count(self) -> str:
         return f"{self._done}" + (f" of {self._total}" if self._total is not None else "") + f" {self._unit}"
+
+    def _left(self) -> str:
+        """How long it will probably still take, judged by what was done so far."""
+        if self._total is None or not self._done:
+            return ""
+        seconds = (time.monotonic() - self._began) / self._done * max(0, self._total - self._done)
+        return f"(about {max(1, round(seconds / 60))} min left) "
 
     def end(self) -> None:
         seconds = time.monotonic() - self._began
@@ -105,6 +119,7 @@ class _Terminal:
             MofNCompleteColumn(),
             TextColumn(unit),
             TimeElapsedColumn(),
+            TimeRemainingColumn(compact=True, elapsed_when_finished=False),
             TextColumn("[dim]{task.fields[note]}[/]"),
         )
         with RichProgress(*columns, console=self._console) as progress:
@@ -140,24 +155,78 @@ def number(value: float | None, digits: int = 3) -> str:
     return "–" if value is None or value != value else f"{value:.{digits}f}"
 
 
-def show_report(report: Report, *, most: int = 3) -> None:
-    """Prints a summary of the findings by code, then the first ``most`` of each, worst codes first."""
+_LOOKED_AT = {
+    "quick": "looked at: names and label files only (--quick)",
+    "default": "looked at: names, label files, and the beginning of every file",
+    "deep": "looked at: every file, decoded to its end (--deep)",
+}
+
+#: So many findings of a code are shown, by its severity.
+_SHOWN = {"error": 5, "warning": 3, "info": 1}
+
+
+def show_report(report: Report) -> None:
+    """Prints what was looked at, what is there, a summary of the findings by code, and the first few of each."""
     console = out()
+    _show_about(report)
     if report.findings:
         counted = report.by_code()
-        rows = [[code, CODES[code].severity, CODES[code].meaning, str(count)] for code, count in counted]
+        rows = [[code, CODES[code].severity, CODES[code].meaning, f"{count:,}"] for code, count in counted]
         show_table("Findings", ["code", "severity", "what", "count"], rows, left=3)
-        for code, count in counted:
-            for finding in [finding for finding in report.findings if finding.code == code][:most]:
-                got = "" if finding.got is None else f" (got {finding.got})"
-                expected = "" if finding.expected is None else f", expected {finding.expected}"
-                text = escape(f"{finding.place}: {finding.message}{got}{expected}")
-                console.print(f"[{_COLOURS[finding.severity]}]{code}[/] {text}", soft_wrap=True)
-            if count > most:
-                console.print(f"     [dim]… and {count - most} more {code}; --json lists all[/]")
-    if report.counts:
-        console.print("  ".join(f"{key}: {value}" for key, value in report.counts.items() if "." not in key))
+        by_code: dict[str, list[Finding]] = {code: [] for code, _ in counted}
+        for finding in report.findings:
+            by_code[finding.code].append(finding)
+        for code, findings in by_code.items():
+            severity = CODES[code].severity
+            for finding in findings[: _SHOWN[severity]]:
+                _show_finding(console, finding, str(report.about.get("root", "")))
+            if len(findings) > _SHOWN[severity]:
+                more = len(findings) - _SHOWN[severity]
+                console.print(f"     [dim]… and {more:,} more {code}; --json and --html list all[/]")
+    if report.left_out:
+        are = "finding is" if report.left_out == 1 else "findings are"
+        console.print(f"[dim]{report.left_out:,} {are} left out by --select or --ignore[/]")
     console.print("[bold green]no errors[/]" if report.ok else "[bold red]errors: mend them first[/]")
+
+
+def _show_about(report: Report) -> None:
+    console = out()
+    layout = report.about.get("layout")
+    if isinstance(layout, dict):
+        for line in (*layout["words"], _LOOKED_AT[str(report.about["level"])]):
+            console.print(escape(line))
+        console.print()
+    splits = [key for key in report.counts if "." not in key]
+    kinds = list(dict.fromkeys(key.partition(".")[2] for key in report.counts if "." in key))
+    shown = [kind for kind in kinds if any(report.counts.get(f"{split}.{kind}") for split in splits)]
+    if kinds:
+        rows = [
+            [split, *(f"{report.counts.get(key, 0):,}" for key in (split, *(f"{split}.{kind}" for kind in shown)))]
+            for split in splits
+        ]
+        show_table("Clips, and those that have …", ["split", "clips", *shown], rows)
+    elif report.counts:
+        console.print("  ".join(f"{key}: {value}" for key, value in report.counts.items()))
+
+
+def _show_finding(console: Console, finding: Finding, root: str) -> None:
+    got = "" if finding.got is None else f" (got {finding.got})"
+    expected = "" if finding.expected is None else f", expected {finding.expected}"
+    place = finding.place.removeprefix(root.rstrip("/") + "/") if root else finding.place
+    text = escape(f"{place}: {finding.message}{got}{expected}")
+    code = f"[{_COLOURS[finding.severity]}]{finding.code}[/]"
+    if console.is_terminal:
+        line = Table.grid(padding=(0, 1))
+        line.add_row(code, text)
+        console.print(line)
+    else:
+        console.print(f"{code} {text}", soft_wrap=True)  # one line each, for grep
+
+
+def show_codes() -> None:
+    """Prints the table of all codes."""
+    rows = [[code, about.severity, about.level, about.meaning] for code, about in CODES.items()]
+    show_table("Codes", ["code", "severity", "level", "what"], rows, left=4)
 
 
 def next_steps(commands: Mapping[str, str]) -> None:
@@ -180,6 +249,7 @@ __all__ = [
     "out",
     "print_json",
     "progress_for",
+    "show_codes",
     "show_error",
     "show_report",
     "show_table",

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from abawkit.cli.options import JsonOption, WorkspaceOption, open_workspace
-from abawkit.cli.train import RunArgument, show_run
+from abawkit.cli.train import RunArgument, show_run, show_subject_note
 
 
 def register(app: typer.Typer) -> None:
@@ -21,6 +21,14 @@ def evaluate(
     run: RunArgument,
     on: Annotated[str, typer.Option("--on", help="valid, or test with --labels.")] = "valid",
     labels: Annotated[Path | None, typer.Option("--labels", help="Labels of the test clips.")] = None,
+    groups: Annotated[
+        Path | None,
+        typer.Option(
+            "--groups",
+            help="CSV of clips and their groups, for the interval; default: those of the run's split.",
+            show_default=False,
+        ),
+    ] = None,
     workspace: WorkspaceOption = None,
     as_json: JsonOption = False,
 ) -> None:
@@ -33,22 +41,31 @@ def evaluate(
     opened = open_workspace(workspace)
     if on not in SIDES:
         raise UsageError("unknown side", got=on, expected=" or ".join(SIDES))
-    found = compute(opened, find_run(opened, run), on, labels=labels)
+    found = compute(opened, find_run(opened, run), on, labels=labels, groups=groups)
     if as_json:
         console.print_json(found.to_json())
         return
     scores = found.scores
+    columns = {"Pearson r": (scores.pearson, scores.mean_pearson), "CCC": (scores.ccc, scores.mean_ccc)}
+    if scores.f1 is not None:
+        columns = {"macro F1": (scores.f1, scores.primary)} | columns
     rows = [
-        [target, console.number(float(scores.pearson[i]), 4), console.number(float(scores.ccc[i]), 4)]
+        [target, *(console.number(float(values[i]), 4) for values, _ in columns.values())]
         for i, target in enumerate(scores.targets)
     ]
-    rows.append(["mean", console.number(scores.mean_pearson, 4), console.number(scores.mean_ccc, 4)])
+    rows.append(["mean", *(console.number(mean, 4) for _, mean in columns.values())])
     screen = console.out()
-    console.show_table(f"{found.run.name}: {scores.n} {on} clips", ["target", "Pearson r", "CCC"], rows)
-    low, high = found.interval
-    screen.print(f"95 % interval of the mean r: [{low:.3f}, {high:.3f}], by clip: likely too narrow", markup=False)
+    console.show_table(f"{found.run.name}: {scores.n} {on} clips", ["target", *columns], rows)
+    drawn, what = found.interval, "r" if scores.f1 is None else "macro F1"
+    ends = f"[{console.number(drawn.low)}, {console.number(drawn.high)}]"
+    screen.print(f"95 % interval of the mean {what}: {ends}, resampled {found.resampled_by}", markup=False)
+    if drawn.remark:
+        screen.print(drawn.remark, style="yellow", markup=False)
+    for note in found.notes:
+        screen.print(note, style="yellow", markup=False)
     if scores.remark:
         screen.print(f"[yellow]{scores.remark}[/]")
+    show_subject_note(found.run)
 
 
 def ensemble(

@@ -1,48 +1,87 @@
-"""``systems``: what can be trained."""
+"""``models``: the transformers models behind the preset paper: which are here, fetching them, checking them."""
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from abawkit.cli.options import JsonOption
+from abawkit.cli.options import DeviceOption, JsonOption
 
-systems_app = typer.Typer(help="The systems that can be trained.", no_args_is_help=True)
+models_app = typer.Typer(help="The models behind the preset paper.", no_args_is_help=True)
+
+ModelArgument = Annotated[str, typer.Argument(metavar="MODEL", help="Model id, such as thenlper/gte-base.")]
 
 
 def register(app: typer.Typer) -> None:
     """Adds the commands of this file to the program."""
-    systems_app.command("list", epilog="Example: abawkit systems list")(list_)
-    systems_app.command("show", epilog="Example: abawkit systems show F5")(show)
-    app.add_typer(systems_app, name="systems")
+    models_app.command("list", epilog="Example: abawkit models list")(list_)
+    models_app.command("fetch", epilog="Example: abawkit models fetch thenlper/gte-base")(fetch)
+    models_app.command("verify", epilog="Example: abawkit models verify facebook/dinov2-base")(verify)
+    app.add_typer(models_app, name="models")
 
 
 def list_(as_json: JsonOption = False) -> None:
-    """List the systems."""
+    """List the known models, their licences, and whether they are on this machine."""
+    from abawkit.backbones.fetch import known_models
     from abawkit.cli import console
-    from abawkit.systems.loader import load_system, system_names
+    from abawkit.fileio import human_bytes
 
-    systems = [load_system(name) for name in system_names()]
+    models = known_models()
     if as_json:
-        console.print_json({"systems": [system.to_json() for system in systems]})
+        console.print_json({"models": models})
         return
-    rows = [[s.name, s.title, s.ratio, console.number(s.paper.get("valid"), 4)] for s in systems]
-    console.show_table("Systems", ["name", "what", "split", "paper's validation r"], rows, left=2)
+    rows = [
+        [
+            model["model"],
+            model["modality"],
+            model["licence"] or "?",
+            "–" if model["bytes"] is None else human_bytes(model["bytes"]),
+            str(model["dim"]),
+        ]
+        for model in models
+    ]
+    console.show_table("Models", ["model", "modality", "licence", "here", "values"], rows, left=3)
+    console.out().print("[dim]any other encoder can be given by id or folder: abawkit extract --model audio=FOLDER[/]")
 
 
-def show(
-    name: Annotated[str, typer.Argument(metavar="NAME", help="A system, such as F4.")], as_json: JsonOption = False
+def fetch(
+    model: ModelArgument,
+    revision: Annotated[
+        str | None, typer.Option("--revision", help="Default: the pinned one.", show_default=False)
+    ] = None,
+    to: Annotated[
+        Path | None, typer.Option("--to", help="A folder to take to another machine.", show_default=False)
+    ] = None,
+    as_json: JsonOption = False,
 ) -> None:
-    """Show everything about a system."""
+    """Download a model, at a pinned revision; extraction never does."""
+    from abawkit.backbones.fetch import fetch as download
     from abawkit.cli import console
-    from abawkit.systems.loader import load_system
 
-    system = load_system(name)
+    folder = download(model, revision=revision, to=to, progress=console.progress_for(as_json))
     if as_json:
-        console.print_json(system.to_json())
+        console.print_json({"model": model, "path": str(folder)})
         return
-    screen = console.out()
-    screen.print(f"[bold]{system.name}[/]  {system.title}  ({system.source})")
-    rows = [[key, str(value)] for key, value in vars(system.hyperparameters).items()]
-    console.show_table("Hyper-parameters", ["name", "value"], rows, left=2)
+    console.out().print(f"{model} is in {folder}", soft_wrap=True)
+    console.next_steps({f"abawkit models verify {model}": "compare it with its published output"})
+
+
+def verify(model: ModelArgument, device: DeviceOption = None, as_json: JsonOption = False) -> None:
+    """Compute a model's published output again, on this machine."""
+    from abawkit.backbones.verify import verify_model
+    from abawkit.cli import console
+    from abawkit.device import pick_device
+
+    found, checks = verify_model(model, device=pick_device(device or "auto"))
+    ok = all(check.ok for check in checks)
+    if as_json:
+        record = {"model": model, "path": str(found.path), "revision": found.revision, "weights": found.weights}
+        console.print_json({"ok": ok, **record, "licence": found.licence, "checks": [c.to_json() for c in checks]})
+    else:
+        rows = [["yes" if c.ok else "NO", c.what, c.expected, c.got, c.source] for c in checks]
+        console.show_table(f"{model} ({found.licence})", ["ok", "what", "expected", "here", "from"], rows, left=5)
+        console.out().print(f"weights {found.weights[:16]}, revision {found.revision or 'unknown'}, in {found.path}")
+    if not ok:
+        raise typer.Exit(3)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 if TYPE_CHECKING:
+    from abawkit.challenge import Task
     from abawkit.workspace import Workspace
 
 JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON document on stdout and nothing else.")]
@@ -22,6 +23,10 @@ DeviceOption = Annotated[
 ]
 WorkersOption = Annotated[
     int | None, typer.Option("--workers", min=1, help="Decoding processes; default: one per core.", show_default=False)
+]
+OnlyOption = Annotated[
+    list[str] | None,
+    typer.Option("--only", help="Clip ids, or a file with one per line.", show_default=False),
 ]
 SeedOption = Annotated[int | None, typer.Option("--seed", min=0, help="Default: the workspace's.", show_default=False)]
 SetOption = Annotated[
@@ -66,4 +71,26 @@ def pairs(values: list[str] | None, option: str) -> dict[str, str]:
         if not mark or not key or not value:
             raise UsageError(f"{option} wants KEY=VALUE", got=text)
         found[key] = value
+    return found
+
+
+def clip_ids(texts: list[str], task: Task) -> list[str]:
+    """Returns the ids that ``--only`` names: ids with commas between them, or files with one per line.
+
+    Raises:
+        UsageError: One of them is no clip id.
+    """
+    from abawkit.errors import UsageError
+
+    words: list[str] = []
+    for text in texts:
+        path = Path(text)
+        words += path.read_text(encoding="utf-8").split() if path.is_file() else text.split(",")
+    found = []
+    for word in words:
+        try:
+            found.append(task.ids.read(word.strip())[0])
+        except ValueError:
+            expected = f"clip ids such as {task.ids.example}, or a file with one per line"
+            raise UsageError("--only: not a clip id", got=repr(word)[:80], expected=expected) from None
     return found

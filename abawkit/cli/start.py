@@ -50,6 +50,9 @@ def demo(
     screen.print()
     console.show_table("Results on a synthetic challenge", columns, rows, left=2)
     screen.print("[dim]Validation sets differ, so these rows are no ranking. Only a demo has hidden test labels.[/]")
+    for valid in done.valid:
+        if not valid.run.subject_safe:
+            screen.print(f"{valid.run.config['system']}: {valid.run.subject_note}", style="yellow", markup=False)
     counts = done.report.counts
     written = {
         "challenge": f"{done.root / 'challenge'}  ({counts['train']} + {counts['valid']} + {counts['test']} clips)",

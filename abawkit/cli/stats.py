@@ -1,49 +1,59 @@
-"""``stats``: the paper's data tables."""
+"""``stats``: the paper's data tables and figures."""
 
 from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
 
 import typer
 
 from abawkit.cli.options import JsonOption, WorkersOption, WorkspaceOption, open_workspace
 
+PlotsOption = Annotated[
+    Path | None,
+    typer.Option("--plots", metavar="DIR", help="Write the figures there, as PNG and SVG.", show_default=False),
+]
+
 
 def register(app: typer.Typer) -> None:
     """Adds the commands of this file to the program."""
-    app.command(epilog="Example: abawkit stats")(stats)
+    app.command(epilog="Example: abawkit stats --plots figures")(stats)
 
 
-def stats(workspace: WorkspaceOption = None, workers: WorkersOption = None, as_json: JsonOption = False) -> None:
-    """Show the paper's data tables for these data."""
+def stats(
+    workspace: WorkspaceOption = None,
+    plots: PlotsOption = None,
+    workers: WorkersOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Show the paper's data tables for these data: lengths, labels, shift, missing modalities."""
     from abawkit.cli import console
     from abawkit.data.stats import stats as compute
 
-    found = compute(open_workspace(workspace), workers=workers, progress=console.progress_for(as_json))
+    opened = open_workspace(workspace)
+    if plots is not None:
+        _refuse_data_folder(plots, opened.data)
+    found = compute(opened, workers=workers, progress=console.progress_for(as_json))
+    written: list[Path] = []
+    if plots is not None:
+        from abawkit.report.plots import write_plots
+
+        written = write_plots(found, plots)
     if as_json:
-        console.print_json(found.to_json())
+        console.print_json(found.to_json() | {"plots": written})
         return
-    screen = console.out()
-    rows = []
-    for name, split in found.splits.items():
-        lengths = split.lengths
-        frames = [None] * 5 if lengths is None else list(vars(lengths.frames).values())
-        missing = (
-            ", ".join(f"{kind} {count}" for kind, count in split.missing.items() if 0 < count < split.clips) or "–"
-        )
-        rows.append([name, missing, str(split.clips), *(console.number(value, 1) for value in frames)])
-    columns = ["split", "without", "clips", "frames", "± std", "min", "median", "max"]
-    console.show_table("Clips (frames as the paper counts: 10 per second)", columns, rows, left=2)
-    train, valid = found.splits["train"], found.splits["valid"]
-    rows = []
-    for index, target in enumerate(found.targets):
-        cells = [[side.mean, side.zero_percent] for side in (train, valid)]
-        means = [console.number(None if m is None else float(m[index])) for m, _ in cells]
-        zeros = [console.number(None if z is None else float(z[index]), 1) for _, z in cells]
-        shift = [console.number(float(found.ks[index])), console.number(float(found.ks_p[index]))]
-        rows.append([target, *means, *zeros, *shift])
-    columns = ["target", "mean train", "valid", "zero % train", "valid", "KS", "p"]
-    console.show_table("Labels", columns, rows)
-    if found.paper is None:
-        screen.print("[dim]These are not the official counts, so the paper's figures are not beside them.[/]")
-    else:
-        ks = found.paper["ks"]
-        screen.print("[dim]The paper's KS: " + ", ".join(f"{k} {v}" for k, v in ks.items()) + " (Table 2)[/]")
+    from abawkit.cli import stats_tables
+
+    stats_tables.show(found)
+    for path in written:
+        console.out().print(f"wrote {console.escape(str(path))}", soft_wrap=True)
+
+
+def _refuse_data_folder(plots: Path, data: Path) -> None:
+    from abawkit.errors import UsageError
+
+    if plots.resolve().is_relative_to(data.resolve()):
+        todo = "name a folder outside of it, such as --plots figures"
+        raise UsageError("nothing is written into the challenge folder", path=plots, todo=todo)
+    if plots.exists() and not plots.is_dir():
+        raise UsageError("this is no folder", path=plots, todo="name a folder; it is made when it is not there")

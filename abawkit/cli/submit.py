@@ -57,6 +57,8 @@ def submit(
     if record["clipped_values"]:
         before, after = console.number(valid["score"], 4), console.number(valid["score_clipped"], 4)
         screen.print(f"{record['clipped_values']} values were clipped; on validation that turns {before} into {after}")
+    if not record["subject_safe"]:
+        screen.print(record["subject_note"], style="yellow", markup=False)
     console.next_steps({f"abawkit check {out}": "check it again, or any other file"})
 
 

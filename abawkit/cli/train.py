@@ -91,6 +91,15 @@ def show_run(run: Run) -> None:
     console.show_table(title, ["target", "Pearson r", "CCC"], rows)
     if valid["remark"]:
         console.out().print(f"[yellow]{valid['remark']}[/]")
+    show_subject_note(run)
+
+
+def show_subject_note(run: Run) -> None:
+    """Says that a run's scores are not subject-safe, when they are not."""
+    from abawkit.cli import console
+
+    if not run.subject_safe:
+        console.out().print(run.subject_note, style="yellow", markup=False)
 
 
 def predict(
@@ -116,10 +125,12 @@ def predict(
 
     made = run_prediction(opened, found, on, progress=console.progress_for(as_json))
     path = found.path / "predictions" / f"{on}.csv"
+    safety = {"subject_safe": found.subject_safe, "subject_note": found.subject_note}
     if as_json:
-        console.print_json({"run": str(found.path), "on": on, "clips": len(made.ids), "path": str(path)})
+        console.print_json({"run": str(found.path), "on": on, "clips": len(made.ids), "path": str(path), **safety})
         return
     console.out().print(f"predicted {len(made.ids)} clips: {path}", soft_wrap=True)
+    show_subject_note(found)
 
 
 def list_(workspace: WorkspaceOption = None, as_json: JsonOption = False) -> None:
@@ -134,10 +145,13 @@ def list_(workspace: WorkspaceOption = None, as_json: JsonOption = False) -> Non
     rows = []
     for run in runs:
         valid = run.metrics["scores"]["valid"]
-        rows.append([run.name, run.config["split"], str(valid["n"]), console.number(valid["mean_pearson"], 4)])
-    console.show_table("Runs", ["run", "split", "n", "validation r"], rows, left=2)
+        safe = "yes" if run.subject_safe else "no"
+        rows.append([run.name, run.config["split"], str(valid["n"]), console.number(valid["mean_pearson"], 4), safe])
+    console.show_table("Runs", ["run", "split", "n", "validation r", "subject-safe"], rows, left=2)
     if len({row[1] for row in rows}) > 1:
         console.out().print("[dim]Validation sets differ between splits: do not rank across them.[/]")
+    for note in sorted({run.subject_note for run in runs if not run.subject_safe}):
+        console.out().print(note, style="yellow", markup=False)
 
 
 def show(run: RunArgument, workspace: WorkspaceOption = None, as_json: JsonOption = False) -> None:

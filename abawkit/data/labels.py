@@ -17,6 +17,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from abawkit.challenge import Task
 from abawkit.data.layout import ChallengeFolder, TestSource
+from abawkit.data.votes import check_votes
 from abawkit.errors import UsageError
 from abawkit.fileio import digest, write_text
 from abawkit.findings import Report
@@ -76,12 +77,14 @@ class Official:
         valid: Official validation labels.
         test_ids: Ids of the test clips, sorted; empty while they are not there.
         test_source: Where the test ids come from (see :meth:`ChallengeFolder.test_ids`).
+        listed: Ids in both label files, those of rows with bad labels among them.
     """
 
     train: LabelTable
     valid: LabelTable
     test_ids: tuple[str, ...]
     test_source: TestSource
+    listed: frozenset[str]
 
 
 def read_labels(path: Path, task: Task, report: Report | None = None) -> LabelTable:
@@ -116,9 +119,9 @@ def read_ids(path: Path, task: Task, report: Report | None = None) -> tuple[str,
     before = len(found.findings)
     seen: dict[str, int] = {}
     column: int | None = None
-    for line, cells in _rows(path, found):
+    for line, cells in read_rows(path, found):
         if column is None:
-            column = _id_column(cells, task)
+            column = find_id_column(cells, task)
             if column is not None:
                 continue
             column = 0
@@ -130,7 +133,7 @@ def read_ids(path: Path, task: Task, report: Report | None = None) -> tuple[str,
             got, expected = f"{len(cells)} column(s)", f"at least {column + 1}"
             found.add("L210", "too few columns", path=path, line=line, got=got, expected=expected)
         else:
-            _read_id(cells[column], line, path, task, seen, found)
+            read_clip_id(cells[column], line, path, task, seen, found)
     if column is None and Report(found.findings[before:]).ok:
         found.add("L211", "the file is empty", path=path, expected=task.id_column)
     if report is None:
@@ -158,8 +161,8 @@ def write_labels(path: Path, task: Task, ids: Sequence[str], values: ArrayLike) 
         )
     if not ((array >= low) & (array <= high)).all():
         raise UsageError("labels out of range", path=path, expected=_expected_label(task))
-    _check_ids(path, task, ids)
-    _write_csv(path, task.header, ([clip, *map(repr, row)] for clip, row in zip(ids, array.tolist(), strict=True)))
+    check_ids(path, task, ids)
+    write_rows(path, task.header, ([clip, *map(repr, row)] for clip, row in zip(ids, array.tolist(), strict=True)))
 
 
 def write_ids(path: Path, task: Task, ids: Sequence[str]) -> None:
@@ -168,8 +171,8 @@ def write_ids(path: Path, task: Task, ids: Sequence[str]) -> None:
     Raises:
         UsageError: An id is no official id or occurs twice.
     """
-    _check_ids(path, task, ids)
-    _write_csv(path, (task.id_column,), ([clip] for clip in ids))
+    check_ids(path, task, ids)
+    write_rows(path, (task.id_column,), ([clip] for clip in ids))
 
 
 def load_official(folder: ChallengeFolder) -> Official:
@@ -205,7 +208,7 @@ def read_official(folder: ChallengeFolder, report: Report) -> Official:
     for path, lines in ((train.path, train_lines), (valid.path, valid_lines)):
         for clip in sorted(lines.keys() & set(test_ids)):
             report.add("L207", f"the clip is also a test clip, in {where}", path=path, line=lines[clip], got=clip)
-    return Official(train, valid, tuple(test_ids), source)
+    return Official(train, valid, tuple(test_ids), source, frozenset(train_lines.keys() | valid_lines.keys()))
 
 
 def _read_split(path: Path | None, place: Path, task: Task, report: Report) -> tuple[LabelTable, dict[str, int]]:
@@ -215,7 +218,7 @@ def _read_split(path: Path | None, place: Path, task: Task, report: Report) -> t
     return LabelTable(place, (), np.empty((0, len(task.targets)))), {}
 
 
-def _rows(path: Path, report: Report) -> Iterator[tuple[int, list[str]]]:
+def read_rows(path: Path, report: Report) -> Iterator[tuple[int, list[str]]]:
     """Yields line number and cells of every line that is not blank, the header among them."""
     try:
         data = path.read_bytes()
@@ -258,16 +261,17 @@ def _read_table(path: Path, task: Task, report: Report) -> tuple[LabelTable, dic
     """Returns the good rows, and clip id → line of every row whose id is good."""
     seen: dict[str, int] = {}
     values: dict[str, list[float]] = {}
+    written: list[tuple[int, list[str]]] = []
     columns: list[int] | None = None
     header: list[str] | None = None
     id_column = 0
     before = len(report.findings)
     rows = 0
-    for line, cells in _rows(path, report):
+    for line, cells in read_rows(path, report):
         if header is None:
             header = cells
             columns = _label_columns(cells, line, path, task, report)
-            id_column = _id_column(cells, task) or 0
+            id_column = find_id_column(cells, task) or 0
             if not _is_data(cells, task):
                 continue
         rows += 1
@@ -278,11 +282,13 @@ def _read_table(path: Path, task: Task, report: Report) -> tuple[LabelTable, dic
                 got, expected = f"{len(cells)} column(s)", f"{len(header)}"
                 report.add("L210", "wrong number of columns", path=path, line=line, got=got, expected=expected)
             continue
-        clip = _read_id(cells[id_column], line, path, task, seen, report)
+        clip = read_clip_id(cells[id_column], line, path, task, seen, report)
         if columns is not None:
-            labels = _read_values([cells[column] for column in columns], line, path, task, report)
+            texts = [cells[column] for column in columns]
+            labels = _read_values(texts, line, path, task, report)
             if clip is not None and labels is not None:
                 values[clip] = labels
+                written.append((line, texts))
     if not rows and Report(report.findings[before:]).ok:
         report.add("L211", "no rows", path=path, expected="one row per clip")
     array = np.array(list(values.values()), dtype=np.float64).reshape(len(values), len(task.targets))
@@ -290,6 +296,7 @@ def _read_table(path: Path, task: Task, report: Report) -> tuple[LabelTable, dic
         for target, column in zip(task.targets, array.T, strict=True):
             if not column.any():
                 report.add("L213", f"{target} is 0 for every clip", path=path)
+    check_votes(path, task, written, array, report)
     return LabelTable(path, tuple(values), array), seen
 
 
@@ -315,7 +322,8 @@ def _label_columns(cells: list[str], line: int, path: Path, task: Task, report: 
     return by_name
 
 
-def _id_column(header: list[str], task: Task) -> int | None:
+def find_id_column(header: list[str], task: Task) -> int | None:
+    """Returns where the id column is, by its name; None when there is none of that name."""
     names = [cell.strip() for cell in header]
     return names.index(task.id_column) if task.id_column in names else None
 
@@ -329,7 +337,7 @@ def _is_data(cells: list[str], task: Task) -> bool:
     return task.id_column not in cells and all(_NUMBER.fullmatch(cell.strip()) for cell in cells[1:])
 
 
-def _read_id(text: str, line: int, path: Path, task: Task, seen: dict[str, int], report: Report) -> str | None:
+def read_clip_id(text: str, line: int, path: Path, task: Task, seen: dict[str, int], report: Report) -> str | None:
     """Returns the official id, None when it is none or was there before; notes it in ``seen``."""
     try:
         clip, mended = task.ids.read(text)
@@ -368,7 +376,12 @@ def _expected_label(task: Task) -> str:
     return "0 or 1" if task.score == "macro_f1" else f"a number in [{low:g}, {high:g}]"
 
 
-def _check_ids(path: Path, task: Task, ids: Sequence[str]) -> None:
+def check_ids(path: Path, task: Task, ids: Sequence[str]) -> None:
+    """Raises when ``ids`` cannot be written to ``path``.
+
+    Raises:
+        UsageError: An id is no official id or occurs twice.
+    """
     wrong = next((clip for clip in ids if not task.ids.is_id(clip)), None)
     if wrong is not None:
         raise UsageError("this is not a clip id", path=path, got=repr(wrong), expected=task.ids.example)
@@ -376,7 +389,8 @@ def _check_ids(path: Path, task: Task, ids: Sequence[str]) -> None:
         raise UsageError("a clip id occurs twice", path=path)
 
 
-def _write_csv(path: Path, header: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
+def write_rows(path: Path, header: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
+    """Writes a CSV as the organisers write it, atomically."""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(header)

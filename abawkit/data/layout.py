@@ -98,6 +98,7 @@ class ChallengeFolder:
     def __init__(self, root: Path, task: Task) -> None:
         self.root = root
         self.task = task
+        self._scanned: dict[Path, dict[str, Path]] = {}
         folders = task.folders
         self.train_csv = _first_file(root, folders.train_csv)
         self.valid_csv = _first_file(root, folders.valid_csv)
@@ -137,6 +138,11 @@ class ChallengeFolder:
         """Whether at least one label CSV or one clip folder is there."""
         return bool(self.train_csv or self.valid_csv or self.video_ids or self.test_video_ids)
 
+    @property
+    def bases(self) -> list[Path]:
+        """The folders that hold clip folders: ``root`` and, where there is one, ``test_root``."""
+        return [self.root] if self.test_root is None else [self.root, self.test_root]
+
     def places(self, base: Path) -> list[Place]:
         """Returns the clip folders under ``base``, which is ``root`` or ``test_root``."""
         folders = self.task.folders
@@ -154,13 +160,20 @@ class ChallengeFolder:
     def _files(self) -> dict[Kind, dict[str, Path]]:
         """Kind → clip id → path, the test folder's files over those of the folder itself."""
         found: dict[Kind, dict[str, Path]] = {kind: {} for kind in KINDS}
-        for base in (self.root, self.test_root):
-            for place in self.places(base) if base is not None else ():
-                found[place.kind].update(self._scan(place))
+        tests = set(self.test_video_ids)
+        for base in self.bases:
+            for place in self.places(base):
+                here = self._scan(place)
+                if base != self.root and tests:
+                    # What another clip has there is not its own: test folders hold leftovers.
+                    here = {clip: path for clip, path in here.items() if clip in tests}
+                found[place.kind].update(here)
         return found
 
     def _scan(self, place: Place) -> dict[str, Path]:
         """Returns clip id → path of what is a clip's file or folder by its name; the official suffix wins."""
+        if place.folder in self._scanned:
+            return self._scanned[place.folder]
         found: dict[str, Path] = {}
         for entry in scan(place.folder):
             if place.suffixes:
@@ -171,6 +184,7 @@ class ChallengeFolder:
                 clip, wanted, better = entry.name, is_folder(entry), True
             if wanted and self.task.ids.is_id(clip) and (clip not in found or better):
                 found[clip] = Path(entry.path)
+        self._scanned[place.folder] = found
         return found
 
     @cached_property
@@ -193,6 +207,49 @@ class ChallengeFolder:
             raise UsageError("this is not a clip id", got=repr(clip_id), expected=self.task.ids.example)
         files = self._files
         return Clip(clip_id, **{kind: files[kind].get(clip_id) for kind in KINDS})
+
+    def ids_in(self, place: Place) -> list[str]:
+        """Returns the ids of the clips that have something in one clip folder, sorted."""
+        return sorted(self._scan(place))
+
+    def describe(self, source: TestSource) -> dict[str, object]:
+        """Returns which of the known layouts this is, ready for JSON.
+
+        Args:
+            source: Where the test ids come from.
+
+        ``train_csv``, ``valid_csv``, ``test_csv`` and ``test_folder`` are names (None: not there), ``folders`` says of
+        each clip folder by its name whether it is there in the challenge folder itself (``root``) and in the folder of
+        the test clips (``test``), and ``words`` says all of it in two lines.
+        """
+        there = {
+            place.folder.name: {
+                "root": place.folder.is_dir(),
+                "test": self.test_root is not None and (self.test_root / place.folder.name).is_dir(),
+            }
+            for place in self.places(self.root)
+        }
+        labels = [path.name for path in (self.train_csv, self.valid_csv) if path is not None]
+        video = self.task.folders.video
+        test = {
+            "folder": f"test clips are those in {self.test_root.name if self.test_root else ''}/{video}",
+            "csv": f"test clips are those in {self.test_csv.name if self.test_csv else ''}",
+            "subtraction": f"test clips are those in {video} that have no labels",
+            "none": "no test clips yet",
+        }[source]
+        folders = [", ".join(name for name, at in there.items() if at["root"]) or "no clip folders"]
+        if self.test_root is not None:
+            beside = ", ".join(name for name, at in there.items() if at["test"]) or "no clip folders"
+            folders.append(f"in {self.test_root.name}: {beside}")
+        return {
+            "train_csv": None if self.train_csv is None else self.train_csv.name,
+            "valid_csv": None if self.valid_csv is None else self.valid_csv.name,
+            "test_csv": None if self.test_csv is None else self.test_csv.name,
+            "test_source": source,
+            "test_folder": None if self.test_root is None else self.test_root.name,
+            "folders": there,
+            "words": [f"{' and '.join(labels) or 'no label files'}; {test}", "; ".join(folders)],
+        }
 
     def test_ids(self, labelled: Iterable[str], listed: Iterable[str] | None = None) -> tuple[list[str], TestSource]:
         """Returns the ids of the test clips, sorted, and how they were found.

@@ -1,114 +1,45 @@
-"""Train/valid splits in the workspace: made from the official ones, with provenance, checked when they are read.
+"""Train/valid splits in the workspace: drawn from the official ones, found again, always with their provenance.
 
-A split is a folder ``splits/<name>/`` with ``train.csv``, ``valid.csv``, ``test.csv`` (ids only) and
-``split.json``. It is written once; only clips of the test set that arrive later are added to it.
+What a split's folder holds is in :mod:`abawkit.data.splitfile`, how clips are chosen in :mod:`abawkit.data.draw`, and
+from what in :mod:`abawkit.data.pool`.
 """
 
 from __future__ import annotations
 
-import math
 import re
-import shutil
-import uuid
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
-from abawkit import __version__
-from abawkit.challenge import Task
-from abawkit.data.labels import LabelTable, Official, load_official, read_ids, read_labels, write_ids, write_labels
+from abawkit.data.draw import deal_out, hold_out
+from abawkit.data.labels import load_official
 from abawkit.data.layout import ChallengeFolder
+from abawkit.data.pool import Pool, open_pool
+from abawkit.data.provenance import OFFICIAL, described, record_of
+from abawkit.data.ratio import OFFICIAL as OFFICIAL_RATIO
+from abawkit.data.ratio import Ratio
+from abawkit.data.splitfile import RECORD, Split, add_test_clips, command_of, load_split, read_record, write_split
 from abawkit.errors import AbawkitError, FindingsError, UsageError
-from abawkit.fileio import digest, digest_file, read_json, storage_errors, write_json
 from abawkit.workspace import Workspace
-
-FORMAT = 1
-OFFICIAL = "official"
-RECORD = "split.json"
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 
 
-@dataclass(frozen=True)
-class Ratio:
-    """Training clips to validation clips, in lowest terms."""
-
-    train: int
-    valid: int
-
-    @classmethod
-    def parse(cls, text: str) -> Ratio:
-        """Returns the ratio that ``text`` means.
-
-        Raises:
-            UsageError: ``text`` is not two whole numbers above zero with a colon between them.
-
-        >>> str(Ratio.parse("4:1")), str(Ratio.parse("80:20"))
-        ('4:1', '4:1')
-        """
-        match = re.fullmatch(r"\s*([0-9]{1,6})\s*:\s*([0-9]{1,6})\s*", text)
-        train, valid = (int(match[1]), int(match[2])) if match else (0, 0)
-        if not train or not valid:
-            raise UsageError(
-                "this is not a ratio",
-                got=repr(text),
-                expected="training clips to validation clips, such as 4:1",
-            )
-        common = math.gcd(train, valid)
-        return cls(train // common, valid // common)
-
-    def __str__(self) -> str:
-        return f"{self.train}:{self.valid}"
-
-    def training_clips(self, total: int) -> int:
-        """Returns how many of ``total`` clips are for training, rounded half up.
-
-        >>> Ratio(4, 1).training_clips(12660)
-        10128
-        """
-        whole = self.train + self.valid
-        return (2 * total * self.train + whole) // (2 * whole)
-
-
-OFFICIAL_RATIO = Ratio(2, 1)
-_USUAL = (Ratio(3, 1), Ratio(4, 1), Ratio(5, 1), Ratio(9, 1))
-
-
-@dataclass(frozen=True)
-class Split:
-    """A split that was read and checked.
-
-    Attributes:
-        name: The folder's name.
-        folder: Where it lies.
-        ratio: The ratio that was asked for; ``2:1`` is the official split.
-        seed: The seed of the draw; None: nothing was drawn.
-        train: Training labels, the official training clips first.
-        valid: Validation labels.
-        test_ids: Ids of the test clips, sorted; empty while they are not there.
-        record: The content of ``split.json``.
-    """
-
-    name: str
-    folder: Path
-    ratio: str
-    seed: int | None
-    train: LabelTable
-    valid: LabelTable
-    test_ids: tuple[str, ...]
-    record: dict[str, Any]
-
-
 def resplit(
-    workspace: Workspace, ratio: str = "4:1", *, seed: int | None = None, name: str | None = None, exact: bool = False
+    workspace: Workspace,
+    ratio: str = "4:1",
+    *,
+    seed: int | None = None,
+    name: str | None = None,
+    exact: bool = False,
+    strategy: str = "random",
+    groups: Path | None = None,
+    free: bool = False,
 ) -> Split:
     """Returns a split with that ratio, made when it is not there.
 
     ``2:1`` is the official split, untouched (the paper's name for it; really 1.76:1). Any other ratio keeps every
-    official training clip and moves randomly chosen validation clips into training. The draw orders them by the
+    official training clip and moves chosen validation clips into training. The random draw orders them by the
     SHA-256 of seed and id: it depends on nothing else, and of two ratios with one seed the larger contains the
     smaller. A split of the same name and content is returned as it is, with test clips that have arrived added.
 
@@ -116,77 +47,90 @@ def resplit(
         workspace: The workspace; the challenge folder is only read.
         ratio: Training to validation clips.
         seed: Default: the setting ``split.seed``.
-        name: Name of the folder; default ``official`` or ``4to1-s42``.
+        name: Name of the folder; default ``official``, ``4to1-s42`` or, with what follows, ``4to1-s42-stratified``.
         exact: Take 2:1 as arithmetic and not as the official split.
+        strategy: ``random`` or ``stratified``: the labels of both sides as like each other as they can be.
+        groups: A CSV of clips and their groups: no group is on both sides, and the ratio is the nearest that the
+            groups allow. A clip without a group is a group of its own. A group with an official training clip goes to
+            training as a whole, unless ``free``.
+        free: Official training clips may be held out, too.
 
     Raises:
         UsageError: The ratio cannot be reached, or another split has the name.
-        FindingsError: The label files have errors.
+        FindingsError: The label files or the groups file have errors.
     """
     wanted = Ratio.parse(ratio)
-    seed = workspace.settings.split.seed if seed is None else seed
-    official = load_official(ChallengeFolder.open(workspace.data, workspace.task))
     drawn = wanted != OFFICIAL_RATIO or exact
-    train, valid = _move(official, wanted, seed) if drawn else (official.train, official.valid)
-    name = name or (_default_name(wanted, seed) if drawn else OFFICIAL)
+    if not drawn and (strategy != "random" or groups is not None or free):
+        raise UsageError(
+            "2:1 is the organisers' own split, in which nothing is drawn",
+            expected="no --strategy, --groups or --free with it",
+            todo="give --exact to draw two thirds for training, or another --ratio",
+        )
     if drawn and name == OFFICIAL:
         raise UsageError("this name is kept for the organisers' split", got=name, todo="give another --name")
-    folder = _folder(workspace, name)
-    if not folder.exists():
-        record = _record(workspace.task, official, train, valid, wanted, seed if drawn else None)
-        _write(folder, workspace.task, train, valid, official.test_ids, record)
-    split = load_split(folder, workspace.task)
-    same = split.record["content"] == _content(train, valid) and split.ratio == str(wanted)
-    if same:
-        split = _with_late_test_clips(split, workspace.task, official)
-    if not same or (official.test_ids and split.test_ids != official.test_ids):
-        raise UsageError(
-            "there is another split of this name",
-            path=folder,
-            got=f"ratio {split.ratio}, seed {split.seed}, {_sizes(split.train, split.valid, split.test_ids)}",
-            expected=f"ratio {wanted}, seed {seed}, {_sizes(train, valid, official.test_ids)}",
-            todo="give another --name, or delete the folder when no run needs it",
-        )
-    return split
+    pool = open_pool(workspace, seed, strategy, groups, free)
+    if not drawn:
+        return _made(workspace, name or OFFICIAL, pool, pool.official.valid.ids, ratio=wanted, drawn=False)
+    total = len(pool.labelled)
+    wanted.refuse_unless_reachable(total, 0 if free else len(pool.official.train))
+    pool.refuse_fewer_units_than(2 if free else 1)
+    training, staying = wanted.training_clips(total), total - pool.size
+    labels = pool.labels if strategy == "stratified" else None
+    held = hold_out(pool.units, training - staying, least=0 if staying else 1, labels=labels)
+    name = name or _default_name(wanted, pool.seed) + _suffix(pool, usually_free=False)
+    return _made(workspace, name, pool, held, ratio=wanted)
 
 
-def load_split(folder: Path, task: Task) -> Split:
-    """Returns the split in ``folder``.
+def fold(
+    workspace: Workspace,
+    folds: int,
+    *,
+    seed: int | None = None,
+    name: str | None = None,
+    strategy: str = "random",
+    groups: Path | None = None,
+    free: bool = True,
+) -> list[Split]:
+    """Returns as many splits as there are folds, made when they are not there; each holds out another fold.
+
+    Their sizes are as equal as the groups allow. They are never found by their ratio, only by name.
+
+    Args:
+        workspace: The workspace; the challenge folder is only read.
+        folds: At least 2, at most as many as there are clips or groups.
+        seed: Default: the setting ``split.seed``.
+        name: What the names begin with; default ``5fold-s42``, so that the splits are ``5fold-s42-1`` and so on.
+        strategy: ``random`` or ``stratified``: the labels of the folds as like each other as they can be.
+        groups: As in :func:`resplit`.
+        free: Every labelled clip is held out exactly once. False: every official validation clip is (but those that
+            share a group with an official training clip), and the official training clips are always in training.
 
     Raises:
-        UsageError: There is no split.
-        FindingsError: Its files were changed by hand or have errors.
+        UsageError: There are too few clips or groups, or another split has one of the names.
+        FindingsError: The label files or the groups file have errors.
     """
-    if not (folder / RECORD).is_file():
-        raise UsageError("this is not a split", path=folder, expected=f"a folder with {RECORD}")
-    record = _read_record(folder)
-    train = read_labels(folder / "train.csv", task)
-    valid = read_labels(folder / "valid.csv", task)
-    test_ids = read_ids(folder / "test.csv", task)
-    changed = []
-    if record["content"] != _content(train, valid):
-        changed.append("train.csv or valid.csv")
-    if _test_content(test_ids) not in record["test_content"]:
-        changed.append("test.csv")
-    if changed:
-        raise FindingsError(
-            f"{' and '.join(changed)} were changed after the split was made",
-            path=folder,
-            expected=f"the content whose hash is in {RECORD}",
-            todo="delete the folder and make the split again with: abawkit resplit",
-        )
-    shared = (set(train.ids) & set(valid.ids)) | (set(test_ids) & {*train.ids, *valid.ids})
-    if shared:
-        raise FindingsError(
-            f"{len(shared)} clip(s) are on two sides of the split", path=folder, got=", ".join(sorted(shared)[:5])
-        )
-    return Split(folder.name, folder, record["ratio"], record["seed"], train, valid, test_ids, record)
+    pool = open_pool(workspace, seed, strategy, groups, free)
+    if folds < 2:
+        raise UsageError("too few folds", got=str(folds), expected="at least 2")
+    pool.refuse_fewer_units_than(folds)
+    labels = {clip: pool.labels[clip] for unit in pool.units for clip in unit} if strategy == "stratified" else None
+    parts = deal_out(pool.units, folds, labels=labels)
+    base = name or f"{folds}fold-s{pool.seed}{_suffix(pool, usually_free=True)}"
+    made = []
+    for index, held in enumerate(parts, 1):
+        # What is always in training is no part of the folds, and makes the ratio another one.
+        ratio = Ratio.parse(f"{folds - 1}:1" if free else f"{len(pool.labelled) - len(held)}:{len(held)}")
+        part = {"set": base, "index": index, "of": folds}
+        made.append(_made(workspace, f"{base}-{index}", pool, held, ratio=ratio, fold=part))
+    return made
 
 
 def find_split(workspace: Workspace, ratio: str, name: str | None = None) -> Split:
     """Returns the split of that name, or else the one with that ratio, with test clips that have arrived added.
 
-    The official split (2:1) is made when it is not there. The challenge folder need not be there for the others.
+    The official split (2:1) is made when it is not there. Folds are found by name only. The challenge folder need not
+    be there for any but the official split.
 
     Raises:
         UsageError: There is none; or several have the ratio, and none of them has the default name.
@@ -199,9 +143,12 @@ def find_split(workspace: Workspace, ratio: str, name: str | None = None) -> Spl
     if not folder.exists() and name == OFFICIAL:
         return resplit(workspace, str(OFFICIAL_RATIO))
     if not folder.exists():
-        known = ", ".join(sorted(_records(workspace))) or "none yet"
-        todo = f"abawkit resplit --ratio {wanted} --name {name}"
-        raise UsageError("there is no such split", path=folder, expected=f"one of: {known}", todo=todo)
+        known = sorted(_records(workspace))
+        expected = (
+            f"one of: {', '.join(known[:8])}{' …' if known[8:] else ''}" if known else "a split: there are none yet"
+        )
+        todo = "abawkit resplit list  (abawkit resplit --help tells how to make each kind)"
+        raise UsageError("there is no such split", path=folder, expected=expected, todo=todo)
     split = load_split(folder, workspace.task)
     try:
         official = load_official(ChallengeFolder.open(workspace.data, workspace.task))
@@ -212,139 +159,74 @@ def find_split(workspace: Workspace, ratio: str, name: str | None = None) -> Spl
             raise FindingsError(
                 f"the labels in {table.path} are not those that this split was made from",
                 path=split.folder,
-                todo=f"put the earlier file back, or delete the split and run: abawkit resplit --ratio {split.ratio}",
+                todo=f"put the earlier file back, or delete the split and run: {command_of(split.record)}",
             )
-    return _with_late_test_clips(split, workspace.task, official)
+    return add_test_clips(split, workspace.task, official)
 
 
 def list_splits(workspace: Workspace) -> list[Split]:
-    """Returns the splits of the workspace by name.
+    """Returns the splits of the workspace by name, folds in their order.
 
     Raises:
         FindingsError: One of them was changed by hand.
     """
-    return [load_split(workspace.splits / name, workspace.task) for name in sorted(_records(workspace))]
+    records = _records(workspace)
+
+    def place(name: str) -> tuple[str, int]:
+        part = records[name]["fold"]
+        return (part["set"], part["index"]) if part else (name, 0)
+
+    return [load_split(workspace.splits / name, workspace.task) for name in sorted(records, key=place)]
 
 
-def _move(official: Official, ratio: Ratio, seed: int) -> tuple[LabelTable, LabelTable]:
-    train, valid = official.train, official.valid
-    total = len(train) + len(valid)
-    moved = ratio.training_clips(total) - len(train)
-    if not 0 <= moved < len(valid):
-        reachable = [str(usual) for usual in _USUAL if len(train) <= usual.training_clips(total) < total]
-        usual = [str(OFFICIAL_RATIO), *reachable]
-        why = "training clips would have to leave" if moved < 0 else "no clip would be left for validation"
-        raise UsageError(
-            f"this ratio cannot be reached: {why}",
-            got=f"{ratio} of {len(train)} + {len(valid)} clips",
-            expected=f"a ratio above {len(train)}:{len(valid)}, such as {', '.join(usual)} (2:1 is the official split)",
-            todo=f"abawkit resplit --ratio {usual[-1] if moved >= 0 else usual[0]}",
-        )
-    order = sorted(valid.ids, key=lambda clip: digest(str(seed), clip))
-    chosen = set(order[:moved])
-    added = valid.subset(clip for clip in valid.ids if clip in chosen)
-    rest = valid.subset(clip for clip in valid.ids if clip not in chosen)
-    return LabelTable(train.path, train.ids + added.ids, np.concatenate([train.values, added.values])), rest
-
-
-def _record(
-    task: Task, official: Official, train: LabelTable, valid: LabelTable, ratio: Ratio, seed: int | None
-) -> dict[str, Any]:
-    if seed is None:
-        strategy, note = "official", "the organisers' split, which they made so that no subject is on both sides"
-    else:
-        strategy = "random, official training clips kept"
-        note = "not subject-safe: without subject ids one person's clips can be on both sides, which flatters scores"
-    return {
-        "format": FORMAT,
-        "task": task.name,
-        "ratio": str(ratio),
-        "ratio_got": f"{len(train) / len(valid):.4f}:1",
-        "counts": {"train": len(train), "valid": len(valid), "test": len(official.test_ids)},
-        "moved": len(train) - len(official.train),
-        "seed": seed,
-        "strategy": strategy,
-        "groups": None,
-        "subject_safe": seed is None,
-        "note": note,
-        "content": _content(train, valid),
-        "test_content": [_test_content(official.test_ids)],
-        "test_source": official.test_source,
-        "parent": {
-            side: {"file": table.path.name, "sha256": digest_file(table.path), "content": table.digest}
-            for side, table in (("train", official.train), ("valid", official.valid))
-        },
-        "tool": f"abawkit {__version__}",
-    }
-
-
-def _write(
-    folder: Path, task: Task, train: LabelTable, valid: LabelTable, test_ids: Sequence[str], record: dict[str, Any]
-) -> None:
-    """Writes a whole split: its folder appears at once, or not at all."""
-    with storage_errors(folder):
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        temporary = folder.parent / f".tmp-{uuid.uuid4().hex}"
-        temporary.mkdir()
-        try:
-            write_labels(temporary / "train.csv", task, train.ids, train.values)
-            write_labels(temporary / "valid.csv", task, valid.ids, valid.values)
-            write_ids(temporary / "test.csv", task, test_ids)
-            write_json(temporary / RECORD, {"name": folder.name, **record})
-            temporary.rename(folder)
-        except OSError:
-            if not (folder / RECORD).is_file():  # else another process was faster: its split is compared with ours
-                raise
-        finally:
-            shutil.rmtree(temporary, ignore_errors=True)
-
-
-def _with_late_test_clips(split: Split, task: Task, official: Official) -> Split:
-    """Returns the split with the test clips that have come since; clips that have gone are not taken out of it."""
-    if not set(split.test_ids) < set(official.test_ids):
-        return split
-    # The record first, admitting both lists: whoever reads in between, or after a kill, finds the two files in accord.
-    contents = [*split.record["test_content"], _test_content(official.test_ids)]
-    counts = {**split.record["counts"], "test": len(official.test_ids)}
-    added = {"counts": counts, "test_content": contents, "test_source": official.test_source}
-    write_json(split.folder / RECORD, split.record | added)
-    write_ids(split.folder / "test.csv", task, official.test_ids)
-    return load_split(split.folder, task)
-
-
-def _read_record(folder: Path) -> dict[str, Any]:
-    record = read_json(folder / RECORD, "a record of `abawkit resplit`")
-    parent = record.get("parent")
-    whole = (
-        record.get("format") == FORMAT
-        and all(isinstance(record.get(key), str) for key in ("ratio", "content"))
-        and isinstance(record.get("test_content"), list)
-        and isinstance(record.get("seed", ""), int | None)
-        and isinstance(record.get("counts"), dict)
-        and isinstance(parent, dict)
-        and all(isinstance(parent.get(side), dict) and "content" in parent[side] for side in ("train", "valid"))
+def _made(
+    workspace: Workspace,
+    name: str,
+    pool: Pool,
+    held: Sequence[str],
+    *,
+    ratio: Ratio,
+    fold: Mapping[str, Any] | None = None,
+    drawn: bool = True,
+) -> Split:
+    """Returns the split that holds out the clips ``held``, made when it is not there."""
+    task, official = workspace.task, pool.official
+    out = set(held)
+    train = pool.labelled.subset(clip for clip in pool.labelled.ids if clip not in out)
+    valid = pool.labelled.subset(clip for clip in pool.labelled.ids if clip in out)
+    record = record_of(pool, task, train, valid, ratio=ratio, fold=fold, drawn=drawn)
+    folder = _folder(workspace, name)
+    if not folder.exists():
+        write_split(folder, task, train, valid, official.test_ids, record, pool.groups)
+    split = load_split(folder, task)
+    keys = ("ratio", "strategy", "keep_train", "fold", "content")
+    same = all(split.record[key] == record[key] for key in keys) and (
+        (split.groups and split.groups.digest) == (pool.groups and pool.groups.digest)
     )
-    if not whole:
-        raise FindingsError(
-            "this is not a split's record, or one of another version",
-            path=folder / RECORD,
-            got=f"format {record.get('format')!r}",
-            expected=f"format {FORMAT}, as `abawkit resplit` writes it",
-            todo="delete the folder and make the split again with: abawkit resplit",
+    if same:
+        split = add_test_clips(split, task, official)
+    if not same or (official.test_ids and split.test_ids != official.test_ids):
+        raise UsageError(
+            "there is another split of this name",
+            path=folder,
+            got=described(split.record, len(split.test_ids)),
+            expected=described(record, len(official.test_ids)),
+            todo="give another --name, or delete the folder when no run needs it",
         )
-    return record
+    return split
 
 
 def _records(workspace: Workspace) -> dict[str, dict[str, Any]]:
     """Returns name → record of every split; folders without a record are none."""
     found = {path.parent.name: path.parent for path in workspace.splits.glob(f"*/{RECORD}")}
-    return {name: _read_record(folder) for name, folder in found.items() if _NAME.fullmatch(name)}
+    return {name: read_record(folder) for name, folder in found.items() if _NAME.fullmatch(name)}
 
 
 def _name_with_ratio(workspace: Workspace, wanted: Ratio) -> str:
     if wanted == OFFICIAL_RATIO:
         return OFFICIAL
-    names = sorted(name for name, record in _records(workspace).items() if record["ratio"] == str(wanted))
+    records = _records(workspace).items()
+    names = sorted(name for name, record in records if record["ratio"] == str(wanted) and record["fold"] is None)
     if not names:
         raise UsageError(
             f"there is no split with the ratio {wanted} yet",
@@ -368,19 +250,17 @@ def _default_name(ratio: Ratio, seed: int) -> str:
     return f"{ratio.train}to{ratio.valid}-s{seed}"
 
 
+def _suffix(pool: Pool, usually_free: bool) -> str:
+    """Returns what a default name says besides ratio and seed."""
+    words = ["stratified"] if pool.strategy == "stratified" else []
+    if pool.free != usually_free:
+        words.append("free" if pool.free else "keep-train")
+    if pool.groups is not None:
+        words.append("groups")
+    return "".join(f"-{word}" for word in words)
+
+
 def _folder(workspace: Workspace, name: str) -> Path:
     if not _NAME.fullmatch(name):
         raise UsageError("this cannot be a split's name", got=repr(name), expected="letters, digits, '-', '_' and '.'")
     return workspace.splits / name
-
-
-def _content(train: LabelTable, valid: LabelTable) -> str:
-    return digest(train.digest, valid.digest)
-
-
-def _test_content(ids: Sequence[str]) -> str:
-    return digest("\n".join(ids))
-
-
-def _sizes(train: LabelTable, valid: LabelTable, test_ids: Sequence[str]) -> str:
-    return f"{len(train)} + {len(valid)} + {len(test_ids)} clips"

@@ -1,33 +1,28 @@
 """Every problem in a challenge folder, coded (:data:`abawkit.findings.CODES`), found in one pass.
 
-Small checks over the layout: label files and splits, names and links in the folders, missing files, and then each
-clip by itself, many at a time. Nothing is written and no deep-learning library is loaded.
+Small checks over the layout: label files and splits, names and links in the folders, missing files, then each clip by
+itself, many at a time, and last what only all clips together tell. Nothing is written and no deep-learning library is
+loaded.
 """
 
 from __future__ import annotations
 
 import os
 import statistics
+from collections.abc import Iterable, Mapping
+from functools import partial
 from pathlib import Path
 
 from abawkit.challenge import EMI, Task
-from abawkit.data.clips import ClipCheck, add_link, check_clip, in_threads, leaves
+from abawkit.data.clips import ClipCheck, check_clip
+from abawkit.data.identical import check_identical
 from abawkit.data.labels import Official, read_ids, read_official
-from abawkit.data.layout import (
-    KINDS,
-    ChallengeFolder,
-    Kind,
-    Place,
-    is_file,
-    is_folder,
-    is_stray,
-    listing,
-    scan,
-    split_name,
-)
+from abawkit.data.layout import KINDS, ChallengeFolder, Clip, Kind, scan
+from abawkit.data.names import check_names
 from abawkit.errors import UsageError
-from abawkit.findings import Report
+from abawkit.findings import DEPTHS, Depth, Report, matching_codes, shown_path
 from abawkit.progress import SILENT, Progress
+from abawkit.workers import in_processes
 
 #: A clip is far longer than the others above this many seconds and this many times the median.
 LONG_SECONDS, LONG_TIMES_MEDIAN = 60.0, 10.0
@@ -35,64 +30,91 @@ LONG_SECONDS, LONG_TIMES_MEDIAN = 60.0, 10.0
 #: Not shipped by the organisers: without the folder there is nothing to say about it.
 _OPTIONAL: frozenset[Kind] = frozenset({"openface", "vit", "wav2vec2"})
 
+#: Clips that one process does as fast as several, which take a second to start; clips that go to a process at a time.
+_INLINE: Mapping[Depth, int] = {"quick": 4096, "default": 256, "deep": 16}
+_CHUNK: Mapping[Depth, int] = {"quick": 256, "default": 32, "deep": 2}
+
 
 def validate(
-    root: Path, task: Task = EMI, *, media: bool = True, workers: int | None = None, progress: Progress = SILENT
+    root: Path,
+    task: Task = EMI,
+    *,
+    level: Depth = "default",
+    select: Iterable[str] = (),
+    ignore: Iterable[str] = (),
+    workers: int | None = None,
+    progress: Progress = SILENT,
 ) -> Report:
     """Returns everything that is wrong with a challenge folder, and how many clips and files there are.
 
     Args:
         root: The challenge folder.
         task: What the challenge is.
-        media: Open every video and sound file (their headers; nothing is decoded). False: look at sizes only.
-        workers: Files looked at at the same time; default: one per core, at most 8.
+        level: ``quick``: names and label files. ``default``: opens every file, and reads the headers of video, sound
+            and pictures. ``deep``: decodes everything.
+        select: Codes, or their beginnings, of the findings that are wanted; none: all.
+        ignore: Codes, or their beginnings, of findings that are not wanted. ``left_out`` counts what was left out.
+        workers: Processes; default: one per core, at most 8.
         progress: Shows how far it is.
 
     ``counts`` has ``train``, ``valid`` and ``test`` (clips), and per split and kind of file ``train.video``,
-    ``train.audio``, ``train.faces`` and so on (clips that have it).
+    ``train.audio``, ``train.faces`` and so on (clips that have it; with ``quick`` by its name, else also not empty).
+    ``about`` has ``root``, ``task``, ``level`` and ``layout`` (see :meth:`ChallengeFolder.describe`).
 
     Raises:
-        UsageError: There is no such folder, or it cannot be read.
+        UsageError: There is no such folder, it cannot be read, or there is no such level or code.
     """
+    select, ignore = tuple(select), tuple(ignore)
+    matching_codes([*select, *ignore])
+    if level not in DEPTHS:
+        raise UsageError("validation has no such level", got=repr(level), expected=", ".join(DEPTHS))
     if not root.is_dir() or not os.access(root, os.R_OK | os.X_OK):
         raise UsageError(
             "there is no such folder, or it cannot be read", path=root, expected="the organisers' challenge folder"
         )
-    report = Report()
-    folder = ChallengeFolder(root, task)
-    if not _check_access(folder, report):
-        return report
-    if not folder.looks_right:
-        expected = f"{task.folders.train_csv[0]}, {task.folders.valid_csv[0]} and {task.folders.video}/"
-        report.add("F101", "not a challenge folder: neither label CSVs nor clips", path=root, expected=expected)
-        return report
-    official = read_official(folder, report)
-    splits = {"train": official.train.ids, "valid": official.valid.ids, "test": official.test_ids}
-    report.counts.update({name: len(ids) for name, ids in splits.items()})
-    _check_splits(folder, official, report)
-    _check_names(folder, report)
-    _check_missing(folder, official, splits, report)
-
-    ids = sorted({clip for clips in splits.values() for clip in clips})
-    with progress.task("checking clips", total=len(ids)) as bar:
-        found = in_threads(lambda clip: check_clip(folder.clip(clip), root, media=media), ids, workers, bar)
-        checks = dict(zip(ids, found, strict=True))
-    for check in checks.values():
-        report.extend(check.findings)
-    _check_lengths(folder, checks, report)
-    for name, members in splits.items():
-        for kind in KINDS:
-            report.counts[f"{name}.{kind}"] = sum(kind in checks[clip].present for clip in members)
+    report = Report(about={"root": shown_path(root), "task": task.name, "level": level})
+    _examine(ChallengeFolder(root, task), level, report, workers, progress)
+    report.leave_out(select, ignore)
     return report
 
 
-def _bases(folder: ChallengeFolder) -> list[Path]:
-    return [folder.root] if folder.test_root is None else [folder.root, folder.test_root]
+def _examine(folder: ChallengeFolder, level: Depth, report: Report, workers: int | None, progress: Progress) -> None:
+    root, task = folder.root, folder.task
+    if not _check_access(folder, report):
+        return
+    if not folder.looks_right:
+        expected = f"{task.folders.train_csv[0]}, {task.folders.valid_csv[0]} and {task.folders.video}/"
+        report.add("F101", "not a challenge folder: neither label CSVs nor clips", path=root, expected=expected)
+        return
+    official = read_official(folder, report)
+    report.about["layout"] = folder.describe(official.test_source)
+    splits = {"train": official.train.ids, "valid": official.valid.ids, "test": official.test_ids}
+    report.counts.update({name: len(ids) for name, ids in splits.items()})
+    _check_splits(folder, official, report)
+    check_names(folder, report)
+    split_of = {clip: name for name, ids in reversed(splits.items()) for clip in ids}
+    clips = {clip: folder.clip(clip) for clip in sorted(split_of)}
+    _check_missing(folder, official, splits, clips, report)
+
+    checks: dict[str, ClipCheck] = {}
+    with progress.task("checking clips", total=len(clips)) as bar:
+        check = partial(check_clip, root=root, depth=level)
+        inline, chunk = _INLINE[level], _CHUNK[level]
+        done = in_processes(check, list(clips.values()), workers=workers, bar=bar, chunk=chunk, inline_below=inline)
+        for clip, found in zip(clips, done, strict=True):
+            checks[clip] = found
+            report.extend(found.findings)
+    prints = {clip: found.prints for clip, found in checks.items()}
+    check_identical(clips, prints, split_of, report, workers=workers, progress=progress)
+    _check_lengths(clips, checks, report)
+    for name, members in splits.items():
+        for kind in KINDS:
+            report.counts[f"{name}.{kind}"] = sum(kind in checks[clip].present for clip in members)
 
 
 def _check_access(folder: ChallengeFolder, report: Report) -> bool:
     """Whether every folder of clips can be read: where one cannot, each of its files would be called missing."""
-    for base in _bases(folder):
+    for base in folder.bases:
         for path in (base, *(place.folder for place in folder.places(base))):
             if os.access(path, os.F_OK) and not os.access(path, os.R_OK | os.X_OK):
                 report.add("F109", "the folder cannot be read", path=path, expected="read permission")
@@ -113,12 +135,7 @@ def _check_splits(folder: ChallengeFolder, official: Official, report: Report) -
             message = "not the clips of the test folder, which are taken"
             report.add("F110", message, path=folder.test_csv, got=got, expected=expected)
     if counts["train"] and counts["valid"]:
-        known = {*official.train.ids, *official.valid.ids, *official.test_ids}
-        rest = [clip for clip in folder.video_ids if clip not in known]
-        if rest:
-            shown = ", ".join(rest[:5]) + (" …" if len(rest) > 5 else "")
-            path = root / task.folders.video
-            report.add("F106", f"{len(rest)} clip(s) in no split: left aside", path=path, got=shown)
+        _check_extra(folder, official, report)
     if task.official_size(counts["train"], counts["valid"]):
         for name, wanted in task.counts.items():
             if counts[name] != wanted and (counts[name] or name != "test"):
@@ -126,71 +143,46 @@ def _check_splits(folder: ChallengeFolder, official: Official, report: Report) -
                 report.add("F107", message, path=root, got=str(counts[name]), expected=str(wanted))
 
 
-def _check_names(folder: ChallengeFolder, report: Report) -> None:
-    """Looks at every name in the folders of clips."""
-    root = folder.root
-    for path in (folder.train_csv, folder.valid_csv, folder.test_csv):
-        if path is not None and leaves(path, root):
-            add_link(path, report)
-    for base in _bases(folder):
-        if base != root and leaves(base, root):
-            report.add("F113", "a folder that is a link to another place", path=base)
-        for entry in listing(base):
-            if is_stray(entry.name):
-                report.add("F105", "a stray file", path=Path(entry.path))
+def _check_extra(folder: ChallengeFolder, official: Official, report: Report) -> None:
+    """Adds a finding per folder that has files of clips in no split; a clip is told where its video is, else each."""
+    known = {*official.listed, *official.test_ids}
+    for base in folder.bases:
+        own = known
+        if base != folder.root and official.test_source == "folder":
+            own = set(official.test_ids)
+        told: set[str] = set()
         for place in folder.places(base):
-            if leaves(place.folder, root, base):
-                report.add("F113", "a folder that is a link to another place", path=place.folder)
-            _check_place(place, folder, report)
-
-
-def _check_place(place: Place, folder: ChallengeFolder, report: Report) -> None:
-    names: dict[str, str] = {}
-    expected_kind = f"a file {', '.join(place.suffixes)}" if place.suffixes else "a folder of face crops"
-    for entry in listing(place.folder):
-        path = Path(entry.path)
-        if is_stray(entry.name):
-            report.add("F105", "a stray file", path=path)
-            continue
-        if entry.is_symlink() and leaves(path, folder.root, place.folder):
-            add_link(path, report)
-        clip, suffix = split_name(entry.name) if place.suffixes else (entry.name, "")
-        right_kind = is_file(entry) and suffix.lower() in place.suffixes if place.suffixes else is_folder(entry)
-        if not folder.task.ids.is_id(clip):
-            expected = _mended(clip, place, folder.task)
-            report.add("F104", "no clip id: left aside", path=path, got=repr(entry.name), expected=expected)
-        elif not right_kind:
-            report.add("F111", "of another kind: left aside", path=path, expected=expected_kind)
-        elif clip in names:
-            report.add("F112", "two files for one clip", path=path, got=f"{names[clip]} and {entry.name}")
-        else:
-            names[clip] = entry.name
-
-
-def _mended(stem: str, place: Place, task: Task) -> str:
-    """Returns the file name that was probably meant, else an example."""
-    try:
-        clip, _ = task.ids.read(stem)
-    except ValueError:
-        clip = task.ids.example
-    return place.official(clip).name
+            rest = [clip for clip in folder.ids_in(place) if clip not in own and clip not in told]
+            if rest:
+                shown = ", ".join(rest[:5]) + (" …" if len(rest) > 5 else "")
+                no_split = "in no split" if own is known else "that are no test clips"
+                report.add("F106", f"{len(rest)} clip(s) {no_split}: left aside", path=place.folder, got=shown)
+            if place.kind == "video":
+                told = set(rest)
 
 
 def _check_missing(
-    folder: ChallengeFolder, official: Official, splits: dict[str, tuple[str, ...]], report: Report
+    folder: ChallengeFolder,
+    official: Official,
+    splits: Mapping[str, tuple[str, ...]],
+    clips: Mapping[str, Clip],
+    report: Report,
 ) -> None:
     """Adds a finding per missing file; one for the whole folder where nothing is in it."""
     task, root = folder.task, folder.root
+    # A clip in two splits is missing once.
+    groups = {root: dict.fromkeys(splits["train"] + splits["valid"])}
     test_base = folder.test_root if official.test_source == "folder" and folder.test_root else root
-    labelled = tuple(dict.fromkeys(splits["train"] + splits["valid"]))  # a clip in both is missing once
-    for base, ids in ((root, labelled), (test_base, splits["test"])):
+    groups.setdefault(test_base, {}).update(dict.fromkeys(splits["test"]))
+    for base, ids in groups.items():
         for place in folder.places(base):
+            if place.kind in _OPTIONAL and not place.folder.is_dir():
+                continue
             code = "T401" if place.kind == "text" else "M301"
-            missing = [clip for clip in ids if getattr(folder.clip(clip), place.kind) is None]
-            if len(missing) == len(ids) and not scan(place.folder):
-                if ids and (place.kind not in _OPTIONAL or place.folder.is_dir()):
-                    message = f"none of {len(ids)} clips has {_WHAT[place.kind]}"
-                    report.add(code, message, path=place.folder, expected=place.official(task.ids.example).name)
+            missing = [clip for clip in ids if getattr(clips[clip], place.kind) is None]
+            if missing and len(missing) == len(ids) and not scan(place.folder):
+                message = f"none of {len(ids)} clips has {_WHAT[place.kind]}"
+                report.add(code, message, path=place.folder, expected=place.official(task.ids.example).name)
             else:
                 for clip in missing:
                     report.add(code, f"the clip has no {_NAME[place.kind]}", path=place.official(clip), got=clip)
@@ -208,7 +200,7 @@ _WHAT: dict[Kind, str] = {
 _NAME: dict[Kind, str] = {kind: what.split(" ", 1)[1].split(" (")[0] for kind, what in _WHAT.items()}
 
 
-def _check_lengths(folder: ChallengeFolder, checks: dict[str, ClipCheck], report: Report) -> None:
+def _check_lengths(clips: Mapping[str, Clip], checks: Mapping[str, ClipCheck], report: Report) -> None:
     seconds = {clip: check.seconds for clip, check in checks.items() if check.seconds is not None}
     if not seconds:
         return
@@ -216,4 +208,4 @@ def _check_lengths(folder: ChallengeFolder, checks: dict[str, ClipCheck], report
     for clip, length in seconds.items():
         if length > max(LONG_SECONDS, LONG_TIMES_MEDIAN * median):
             got, expected = f"{length:.1f} s", f"about {median:.1f} s"
-            report.add("M307", "far longer than the others", path=folder.clip(clip).video, got=got, expected=expected)
+            report.add("M307", "far longer than the others", path=clips[clip].video, got=got, expected=expected)

@@ -53,7 +53,8 @@ def describe(runs: Sequence[Run], task: Task) -> list[str]:
     for run in runs:
         predictions = run.predictions("valid", task)
         truth = predictions.truth_of(predictions.ids)
-        low, high = interval(truth, predictions.values)
+        drawn = interval(truth, predictions.values, score=task.score)
         value = score(task, truth, predictions.values).primary
-        lines.append(f"{run.name}: split {run.config['split']}, n = {len(truth)}, {value:.4f} [{low:.3f}, {high:.3f}]")
+        told = f"{value:.4f} [{drawn.low:.3f}, {drawn.high:.3f}]"
+        lines.append(f"{run.name}: split {run.config['split']}, n = {len(truth)}, {told}")
     return lines

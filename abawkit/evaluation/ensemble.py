@@ -65,7 +65,7 @@ def ensemble(workspace: Workspace, runs: Sequence[Run] | None = None, *, progres
         "members": {run.name: run.digest() for run in members},
         "weights": {run.name: 1 / len(members) for run in members},
         "tool": f"abawkit {__version__}",
-        "subject_safe": all(bool(run.config.get("subject_safe")) for run in members),
+        "subject_safe": all(run.subject_safe for run in members),
     }
     path = workspace.runs / f"ensemble-{digest_json(config)[:8]}"
     if (path / "metrics.json").exists():
@@ -75,7 +75,9 @@ def ensemble(workspace: Workspace, runs: Sequence[Run] | None = None, *, progres
     truth = valid[members[0].name].truth_of(shared)
     combined = _combine([predictions.of(shared) for predictions in valid.values()], list(moments.values()))
     with locked(path, "making this ensemble"), storage_errors(path):
-        write_json(path / "config.json", config)
+        unsafe = sorted({run.subject_note for run in members if not run.subject_safe})
+        note = "; ".join(unsafe) or "subject-safe: the split of every member is"
+        write_json(path / "config.json", config | {"subject_note": note})
         trained = sorted(set().union(*(run.train_ids for run in members)))
         write_json(path / "clips.json", {"train": trained, "valid": shared})
         _write(path, "valid", shared, combined, truth, task)

@@ -5,14 +5,15 @@ from __future__ import annotations
 import csv
 import io
 import json
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from abawkit.errors import AbawkitError, MediaError
 from abawkit.features.spec import Status
-from abawkit.features.store import FeatureStore
-from abawkit.fileio import write_text
+from abawkit.features.store import FeatureStore, store_manifests
+from abawkit.fileio import json_ready, write_text
+from abawkit.progress import Progress
 
 COLUMNS = ("clip", "modality", "store", "outcome", "step", "exception", "message", "retry")
 
@@ -26,12 +27,14 @@ class Note:
         exception: Name of the exception, empty for a mere warning.
         message: What it said.
         retry: Whether trying again can help without changing the clip.
+        facts: Numbers about the clip (see :class:`abawkit.features.spec.Loaded`); a note can have these alone.
     """
 
     step: str
     exception: str
     message: str
     retry: bool = False
+    facts: Mapping[str, float] = field(default_factory=dict)
 
     @classmethod
     def of(cls, step: str, error: BaseException) -> Note:
@@ -43,35 +46,59 @@ class Note:
 
     def to_text(self) -> str:
         """Returns the note as the store keeps it."""
-        return json.dumps([self.step, self.exception, self.message, self.retry], ensure_ascii=False)
+        parts = [self.step, self.exception, self.message, self.retry, *([self.facts] if self.facts else [])]
+        return json.dumps(json_ready(parts), ensure_ascii=False)
 
     @classmethod
     def from_text(cls, text: str) -> Note:
         """Returns the note that :meth:`to_text` wrote."""
-        step, exception, message, retry = json.loads(text)
-        return cls(step, exception, message, retry)
+        return cls(*json.loads(text))
 
 
-def write_failures(path: Path, stores: Iterable[FeatureStore]) -> int:
-    """Writes every clip that failed, or was kept with a warning, to ``path`` and returns how many rows there are.
+def too_many(failed: int, clips: int, allowed: str) -> bool:
+    """Whether more clips failed than ``allowed``: a number, or a share of the clips.
 
-    Clips that merely lack a modality are no failures and not listed. Without rows, an old file is removed.
+    >>> too_many(2, 100, "1%"), too_many(2, 100, "2")
+    (True, False)
     """
-    rows = []
-    for store in stores:
-        for clip in store.ids:
-            text, status = store.note(clip), store.status(clip)
-            if not text or status == Status.MISSING:
-                continue
-            note = Note.from_text(text)
-            outcome = "failed" if status == Status.FAILED else "kept"
-            retry = "yes" if note.retry else "no"
-            place = [store.spec.modality, store.path.name]
-            rows.append([clip, *place, outcome, note.step, note.exception, note.message, retry])
+    share, percent, _ = allowed.partition("%")
+    return failed > (float(share) / 100 * clips if percent else float(share))
+
+
+def list_failures(features: Path, progress: Progress) -> Path | None:
+    """Writes every clip that failed, or was kept with a warning, to ``failures.csv`` and returns its path.
+
+    The list is of all stores below the folder ``features``; a store that cannot be read is told and left out.
+    Clips that merely lack a modality are no failures and not listed. Without rows, an old file is removed, and None
+    comes back.
+    """
+    rows: list[list[str]] = []
+    for manifest in store_manifests(features):
+        try:
+            rows += _rows(FeatureStore.open(manifest.parent))
+        except AbawkitError as error:
+            progress.say(f"the failures of a damaged store are not listed: {manifest.parent}: {error.message}")
+    path = features / "failures.csv"
     if not rows:
         path.unlink(missing_ok=True)
-        return 0
+        return None
     table = io.StringIO()
     csv.writer(table, lineterminator="\n").writerows([COLUMNS, *rows])
     write_text(path, table.getvalue())
-    return len(rows)
+    return path
+
+
+def _rows(store: FeatureStore) -> list[list[str]]:
+    rows = []
+    for clip in store.ids:
+        text, status = store.note(clip), store.status(clip)
+        if not text or status == Status.MISSING:
+            continue
+        note = Note.from_text(text)
+        if status == Status.PRESENT and (not note.message or note.step == "import"):
+            continue  # facts alone, or how the frames lay in the file: nothing is wrong with them
+        outcome = "failed" if status == Status.FAILED else "kept"
+        retry = "yes" if note.retry else "no"
+        place = [store.spec.modality, store.path.name]
+        rows.append([clip, *place, outcome, note.step, note.exception, note.message, retry])
+    return rows

@@ -2,40 +2,44 @@
 
 from __future__ import annotations
 
-import os
-from collections import deque
-from collections.abc import Iterator, Mapping, Sequence
-from concurrent.futures import Future, ProcessPoolExecutor
-from concurrent.futures.process import BrokenProcessPool
-from contextlib import contextmanager
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
-
-from abawkit.data.labels import load_official
-from abawkit.data.layout import ChallengeFolder, Clip
+from abawkit.data.layout import Clip
+from abawkit.data.transcripts import made_by, mixed_transcripts
 from abawkit.device import pick_device
-from abawkit.errors import AbawkitError, ModalityMissing, UsageError
-from abawkit.extraction.failures import Note, write_failures
+from abawkit.extraction.decode import DecodingPool, decoding_pool
+from abawkit.extraction.embed import embed_segment
+from abawkit.extraction.failures import list_failures, too_many
 from abawkit.extraction.plan import Plan, make_plan
-from abawkit.features.spec import MODALITIES, ClipFeatures, Extractor, FeatureSpec, Loaded, Modality, Status
-from abawkit.features.store import FeatureStore, StoreWriter, list_stores, open_for_writing
-from abawkit.progress import SILENT, Progress, Task
-from abawkit.workers import worker_pool
+from abawkit.extraction.select import Shard, chosen, select_clips
+from abawkit.extractors.sources import TEXT_FILES, Transcripts
+from abawkit.features.spec import MODALITIES, Extractor, FeatureSpec, Modality, Status
+from abawkit.features.store import MANIFEST, FeatureStore
+from abawkit.features.writer import StoreWriter, open_for_writing
+from abawkit.fileio import human_bytes
+from abawkit.findings import Finding
+from abawkit.progress import SILENT, Progress
 from abawkit.workspace import Workspace
-
-SPLITS = ("train", "valid", "test")
-
-#: Clips decoded ahead of the model, per worker: bounds memory whatever the number of clips.
-_AHEAD = 4
 
 
 @dataclass(frozen=True)
 class StoreReport:
-    """What is in one feature store for the clips that were asked for."""
+    """What is in one feature store for the clips that were asked for.
+
+    Attributes:
+        modality: Which modality.
+        path: The store's folder.
+        signature: The store's signature.
+        clips: Number of clips that were asked for.
+        present: Clips that have frames.
+        missing: Clips that lack the modality.
+        failed: Clips that could not be decoded or embedded.
+        frames: Frames of the present clips.
+        extracted: Clips that were made just now.
+    """
 
     modality: Modality
     path: Path
@@ -54,10 +58,15 @@ class StoreReport:
 
 @dataclass(frozen=True)
 class Extraction:
-    """What an extraction did: the stores, and the list of failures when there are any."""
+    """What an extraction did: the stores, the list of failures when there are any, and what is odd about the texts."""
 
     stores: tuple[StoreReport, ...]
     failures: Path | None
+    findings: tuple[Finding, ...] = ()
+
+    def too_many(self, allowed: str) -> list[StoreReport]:
+        """Returns the stores in which more clips failed than ``allowed``: a number, or a share such as ``1%``."""
+        return [store for store in self.stores if too_many(store.failed, store.clips, allowed)]
 
     @property
     def failed(self) -> int:
@@ -67,7 +76,8 @@ class Extraction:
     def to_json(self) -> dict[str, Any]:
         """Returns the keys that ``--json`` promises."""
         failures = None if self.failures is None else str(self.failures)
-        return {"stores": [store.to_json() for store in self.stores], "failures": failures}
+        findings = [finding.to_json() for finding in self.findings]
+        return {"stores": [store.to_json() for store in self.stores], "failures": failures, "findings": findings}
 
 
 def extractors_for(workspace: Workspace, modalities: Sequence[Modality]) -> dict[Modality, Extractor]:
@@ -75,24 +85,18 @@ def extractors_for(workspace: Workspace, modalities: Sequence[Modality]) -> dict
 
     Raises:
         AbawkitError: A model of the preset ``paper`` is not on this machine.
+        UsageError: There are no transcripts of the name in the settings.
     """
     settings = workspace.settings.extract
+    words = Transcripts.of(workspace.transcripts, settings.transcripts) if "text" in modalities else TEXT_FILES
     if settings.preset == "lite":
         from abawkit.extractors.lite import lite_extractors
 
-        return lite_extractors()
-    from abawkit.extractors.motion import OpenFaceMotion
+        return lite_extractors(words)
     from abawkit.extractors.paper import paper_extractors
 
-    named: dict[Modality, str | None] = {
-        "text": settings.text_model,
-        "audio": settings.audio_model,
-        "vision": settings.vision_model,
-    }
-    models = {modality: model for modality, model in named.items() if model is not None}
-    with_model = [modality for modality in modalities if modality in named]
-    made = paper_extractors(models, modalities=with_model, device=pick_device(settings.device))
-    return made | {"motion": OpenFaceMotion()}
+    device = pick_device(settings.device)
+    return paper_extractors(settings, modalities=modalities, transcripts=words, device=device)
 
 
 def extract(
@@ -100,6 +104,9 @@ def extract(
     *,
     modalities: Sequence[Modality] | None = None,
     splits: Sequence[str] | None = None,
+    only: Collection[str] | None = None,
+    limit: int | None = None,
+    shard: Shard | None = None,
     retry_failed: bool = False,
     extractors: Mapping[Modality, Extractor] | None = None,
     progress: Progress = SILENT,
@@ -110,6 +117,10 @@ def extract(
         workspace: The workspace; the preset and the models come from its settings.
         modalities: Which modalities; default: all.
         splits: ``train``, ``valid``, ``test``; default: all that are there.
+        only: Ids of the clips; default: all of the splits.
+        limit: At most so many clips, the first by id.
+        shard: One part of the clips. Other processes can do the other shards at the same time; the store counts as
+            whole when all of them are done.
         retry_failed: Try clips again that failed before.
         extractors: Other extractors than the preset's.
         progress: What to report to.
@@ -118,119 +129,113 @@ def extract(
     reason, and the work goes on. Killed at any moment, it goes on from the last whole segment.
 
     Raises:
-        UsageError: There is no challenge folder, or a modality or split is unknown.
+        UsageError: There is no challenge folder, or a modality, split or clip is unknown.
         AbawkitError: A model is missing, the disk is full, or a worker process died.
     """
-    chosen = _chosen("modality", modalities, MODALITIES)
-    folder = ChallengeFolder.open(workspace.data, workspace.task)
-    official = load_official(folder)
-    ids = {"train": official.train.ids, "valid": official.valid.ids, "test": official.test_ids}
-    wanted = sorted({clip for name in _chosen("split", splits, SPLITS) for clip in ids[name]})
-    clips = [folder.clip(clip) for clip in wanted]
-    available = extractors if extractors is not None else extractors_for(workspace, chosen)
+    names = chosen("modality", modalities, MODALITIES)
+    clips = select_clips(workspace, splits, only, limit, shard)
+    wanted = sorted(clip.id for members in clips.values() for clip in members)
+    available = _made(workspace, names, extractors)
     reports = []
-    with _workers(workspace.settings.extract.workers) as pool:
-        for modality in chosen:
-            extractor = available[modality]
-            path = workspace.features / modality / extractor.spec.folder
-            with open_for_writing(path, extractor.spec) as writer:
-                plan = make_plan(
-                    clips,
-                    extractor,
-                    writer.store,
-                    segment_clips=workspace.settings.extract.segment_clips,
-                    retry_failed=retry_failed,
-                )
-                if plan.changed:
-                    progress.say(f"{modality}: {plan.changed} clips have another source than before; made anew")
+    with decoding_pool(workspace.settings.extract.workers) as pool:
+        for modality in names:
+            extractor, spec = available[modality]
+            path = workspace.features / modality / spec.folder
+            with open_for_writing(path, spec, shard=None if shard is None else (shard.number, shard.count)) as writer:
+                plan = _plan(workspace, clips, extractor, writer.store, retry_failed=retry_failed)
+                _tell(plan, progress)
                 _run(plan, extractor, writer, pool, progress)
+                if not (splits or only or limit):
+                    writer.finish()
             reports.append(_report(FeatureStore.open(path), wanted, plan.clips))
-    failures = workspace.features / "failures.csv"
-    # The list is of all stores, also those that this call was not about.
-    listed = write_failures(failures, list_stores(workspace.features))
-    return Extraction(tuple(reports), failures if listed else None)
+    failures = list_failures(workspace.features, progress)
+    findings = [finding for store in reports if store.modality == "text" for finding in _mixed(workspace, store.path)]
+    for finding in findings:
+        progress.say(f"{finding.code}: {finding.message}" + (f" ({finding.got})" if finding.got else ""))
+    return Extraction(tuple(reports), failures, tuple(findings))
 
 
-def _chosen(what: str, wanted: Sequence[Any] | None, known: Sequence[Any]) -> list[Any]:
-    for name in wanted or ():
-        if name not in known:
-            raise UsageError(f"unknown {what}", got=str(name), expected=", ".join(known))
-    return [name for name in known if not wanted or name in wanted]
+def _mixed(workspace: Workspace, path: Path) -> list[Finding]:
+    """Returns the findings on a text store whose transcripts were not all made alike."""
+    store = FeatureStore.open(path)
+    everyone = select_clips(workspace).items()
+    made = {split: [made_by(store.source(c.id)) for c in clips if c.id in store] for split, clips in everyone}
+    return mixed_transcripts(made)
 
 
-def _run(plan: Plan, extractor: Extractor, writer: StoreWriter, pool: _Pool, progress: Progress) -> None:
+def plan_extraction(
+    workspace: Workspace,
+    *,
+    modalities: Sequence[Modality] | None = None,
+    splits: Sequence[str] | None = None,
+    only: Collection[str] | None = None,
+    limit: int | None = None,
+    shard: Shard | None = None,
+    retry_failed: bool = False,
+    extractors: Mapping[Modality, Extractor] | None = None,
+) -> list[Plan]:
+    """Returns what :func:`extract` would do with the same arguments; nothing is written.
+
+    Raises:
+        UsageError: As :func:`extract`.
+        AbawkitError: A model is missing, or a store is damaged.
+    """
+    clips = select_clips(workspace, splits, only, limit, shard)
+    plans = []
+    for extractor, spec in _made(workspace, chosen("modality", modalities, MODALITIES), extractors).values():
+        path = workspace.features / spec.modality / spec.folder
+        store = FeatureStore.open(path) if (path / MANIFEST).exists() else FeatureStore(path, spec, {})
+        plans.append(_plan(workspace, clips, extractor, store, retry_failed=retry_failed))
+    return plans
+
+
+def _made(
+    workspace: Workspace, modalities: Sequence[Modality], extractors: Mapping[Modality, Extractor] | None
+) -> dict[Modality, tuple[Extractor, FeatureSpec]]:
+    """Returns each modality's extractor, and the spec of its store."""
+    made = extractors if extractors is not None else extractors_for(workspace, modalities)
+    policy = workspace.settings.extract.on_damage
+    found = {}
+    for modality in modalities:
+        spec = made[modality].spec
+        if policy != "keep":
+            spec = replace(spec, preprocessing={**spec.preprocessing, "on_damage": policy})
+        found[modality] = (made[modality], spec)
+    return found
+
+
+def _plan(
+    workspace: Workspace,
+    clips: Mapping[str, Sequence[Clip]],
+    extractor: Extractor,
+    store: FeatureStore,
+    *,
+    retry_failed: bool,
+) -> Plan:
+    settings = workspace.settings.extract
+    return make_plan(clips, extractor, store, segment_clips=settings.segment_clips, retry_failed=retry_failed)
+
+
+def _tell(plan: Plan, progress: Progress) -> None:
+    if plan.clips:
+        todo = ", ".join(f"{split} {count}" for split, count in plan.todo.items() if count)
+        room = f"about {human_bytes(plan.bytes_needed)} of {human_bytes(plan.bytes_free)} free"
+        progress.say(f"{plan.modality}: {plan.clips} clips to do ({todo}), {plan.done} done; {room}")
+    if plan.changed:
+        progress.say(f"{plan.modality}: {plan.changed} clips have another source than before; made anew")
+    if plan.bytes_needed > plan.bytes_free:
+        progress.say(f"{plan.modality}: this may not fit on the disk of {plan.path.parent}")
+
+
+def _run(plan: Plan, extractor: Extractor, writer: StoreWriter, pool: DecodingPool, progress: Progress) -> None:
     if not plan.clips:
         return
-    modality = extractor.spec.modality
-    with progress.task(f"extract {modality}", plan.clips + plan.done) as task:
+    with progress.task(f"extract {plan.modality}", plan.clips + plan.done) as task:
         if plan.done:
             task.advance(plan.done, "already there")
         for segment in plan.segments:
             loaded = pool.load(extractor, [clip for clip, _ in segment], task)
-            writer.add(_embed(extractor, segment, loaded))
-
-
-def _embed(
-    extractor: Extractor, segment: Sequence[tuple[Clip, str]], loaded: Iterator[Loaded | Exception]
-) -> list[ClipFeatures]:
-    """Returns the segment's features; clips go to the model in groups that depend on the segment's list alone."""
-    spec = extractor.spec
-    made: list[ClipFeatures] = []
-    group: list[tuple[str, str, Loaded]] = []
-
-    def flush() -> None:
-        made.extend(_embed_group(extractor, group))
-        group.clear()
-
-    for (clip, source), result in zip(segment, loaded, strict=True):
-        if isinstance(result, Loaded):
-            group.append((clip.id, source, result))
-            if len(group) == 32:
-                flush()
-        else:
-            made.append(_without_frames(spec, clip.id, source, "load", result))
-    flush()
-    return sorted(made, key=lambda features: features.clip)
-
-
-def _embed_group(extractor: Extractor, group: Sequence[tuple[str, str, Loaded]]) -> list[ClipFeatures]:
-    if not group:
-        return []
-    try:
-        embedded = extractor.embed([loaded for _, _, loaded in group])
-    except AbawkitError:
-        raise
-    except Exception as error:
-        # One clip that the model cannot take must not fail its neighbours.
-        if len(group) > 1:
-            return [features for member in group for features in _embed_group(extractor, [member])]
-        clip, source, _ = group[0]
-        return [_without_frames(extractor.spec, clip, source, "embed", error)]
-    return [
-        _checked(extractor.spec, clip, source, loaded, values, times)
-        for (clip, source, loaded), (values, times) in zip(group, embedded, strict=True)
-    ]
-
-
-def _checked(
-    spec: FeatureSpec, clip: str, source: str, loaded: Loaded, values: NDArray[Any], times: NDArray[np.float32]
-) -> ClipFeatures:
-    with np.errstate(over="ignore"):
-        stored = np.asarray(values, dtype=spec.dtype)
-    bad = int(stored.size - np.isfinite(stored).sum())
-    if bad:
-        error = AbawkitError(f"{bad} of {stored.size} values are not finite in {spec.dtype}")
-        return _without_frames(spec, clip, source, "embed", error)
-    if len(stored) == 0:
-        return _without_frames(spec, clip, source, "embed", AbawkitError("no frames came out"))
-    note = Note("load", "", "; ".join(loaded.warnings)).to_text() if loaded.warnings else ""
-    return ClipFeatures(clip, Status.PRESENT, stored, times, source, note)
-
-
-def _without_frames(spec: FeatureSpec, clip: str, source: str, step: str, error: BaseException) -> ClipFeatures:
-    status = Status.MISSING if isinstance(error, ModalityMissing) else Status.FAILED
-    nothing = np.zeros((0, spec.dim), dtype=spec.dtype)
-    return ClipFeatures(clip, status, nothing, np.zeros(0, np.float32), source, Note.of(step, error).to_text())
+            writer.add(embed_segment(extractor, writer.spec, segment, loaded))
 
 
 def _report(store: FeatureStore, ids: Sequence[str], extracted: int) -> StoreReport:
@@ -246,68 +251,3 @@ def _report(store: FeatureStore, ids: Sequence[str], extracted: int) -> StoreRep
         frames=sum(len(store.frames(clip)) for clip in ids),
         extracted=extracted,
     )
-
-
-class _Pool:
-    """Decodes clips in order, in worker processes that are started when the first media clip comes."""
-
-    def __init__(self, workers: int) -> None:
-        self._workers = workers
-        self._executor: ProcessPoolExecutor | None = None
-
-    def load(self, extractor: Extractor, clips: Sequence[Clip], task: Task) -> Iterator[Loaded | Exception]:
-        """Yields each clip's decoded form, or the exception that says why there is none, in order."""
-        if extractor.spec.modality == "text":  # a small file each: a process would cost more than it saves
-            for clip in clips:
-                yield _load(extractor, clip)
-                task.advance(1, clip.id)
-            return
-        if self._executor is None:
-            self._executor = worker_pool(self._workers)
-        waiting: deque[tuple[Clip, Future[Loaded | Exception]]] = deque()
-        ahead = self._workers * _AHEAD
-        try:
-            for upcoming in (*clips, *[None] * ahead):
-                if upcoming is not None:
-                    waiting.append((upcoming, self._executor.submit(_load, extractor, upcoming)))
-                if waiting and (upcoming is None or len(waiting) > ahead):
-                    yield waiting[0][1].result()
-                    task.advance(1, waiting.popleft()[0].id)
-        except BrokenProcessPool as error:
-            near = ", ".join(clip.id for clip, _ in waiting)
-            raise AbawkitError(
-                "a decoding process died, most often for lack of memory",
-                got=f"clips in work: {near}",
-                todo="run it again with fewer --workers; nothing finished is lost",
-            ) from error
-
-    def close(self, *, now: bool) -> None:
-        """Ends the workers; ``now`` does not wait for what they are doing."""
-        if self._executor is None:
-            return
-        # concurrent.futures has no public way to end a worker that is in the middle of a clip of twenty minutes.
-        processes = list((self._executor._processes or {}).values())
-        self._executor.shutdown(wait=not now, cancel_futures=True)
-        if now:
-            for process in processes:
-                process.terminate()
-
-
-@contextmanager
-def _workers(wanted: int) -> Iterator[_Pool]:
-    pool = _Pool(wanted or len(os.sched_getaffinity(0)))
-    try:
-        yield pool
-    except BaseException:
-        pool.close(now=True)
-        raise
-    pool.close(now=False)
-
-
-def _load(extractor: Extractor, clip: Clip) -> Loaded | Exception:
-    try:
-        return extractor.load(clip)
-    except AbawkitError as error:
-        return error
-    except Exception as error:  # any exception at all is this clip's failure, and has to survive pickling
-        return AbawkitError(f"{type(error).__name__}: {error}", path=clip.video or clip.audio)

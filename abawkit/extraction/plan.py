@@ -1,13 +1,23 @@
-"""Which clips are still to be extracted, in which segments."""
+"""Which clips are still to be extracted, in which segments, and about how much room they will take."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import shutil
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
 
 from abawkit.data.layout import Clip
-from abawkit.features.spec import Extractor, Status
+from abawkit.features.spec import Extractor, FeatureSpec, Modality, Status
 from abawkit.features.store import FeatureStore
+
+#: Frames of a clip of the challenge's mean length (6.9 s), until a store has clips of its own to judge by.
+_TYPICAL_FRAMES: Mapping[Modality, float] = {"text": 1, "audio": 345, "vision": 65, "motion": 200}
+#: From so many present clips on, a store's own mean is taken.
+_ENOUGH_TO_JUDGE = 20
 
 
 @dataclass(frozen=True)
@@ -15,23 +25,55 @@ class Plan:
     """The work that is left for one feature.
 
     Attributes:
+        modality: Which modality.
+        path: The store's folder, there or not.
         segments: The clips of each segment to come, with the digests of their sources.
         done: Clips whose features are there and current.
         changed: Clips among ``segments`` whose source is another one than when they were last extracted.
+        failed: Clips among the done ones that failed; ``--retry-failed`` tries them again.
+        bytes_needed: About how much the segments to come will take, judged by the clips that are there.
+        todo: Split → clips to extract.
+        there: Split → clips that are done.
     """
 
+    modality: Modality
+    path: Path
     segments: tuple[tuple[tuple[Clip, str], ...], ...]
     done: int
     changed: int
+    failed: int
+    bytes_needed: int
+    todo: Mapping[str, int]
+    there: Mapping[str, int]
 
     @property
     def clips(self) -> int:
         """Number of clips to extract."""
         return sum(len(segment) for segment in self.segments)
 
+    @property
+    def bytes_free(self) -> int:
+        """Free bytes where the store lies or will lie."""
+        there = next(folder for folder in (self.path, *self.path.parents) if folder.exists())
+        return shutil.disk_usage(there).free
+
+    def to_json(self) -> dict[str, Any]:
+        """Returns the keys that ``--plan --json`` promises."""
+        return {
+            "modality": self.modality,
+            "store": str(self.path),
+            "todo": dict(self.todo),
+            "done": dict(self.there),
+            "changed": self.changed,
+            "failed": self.failed,
+            "segments": len(self.segments),
+            "bytes_needed": self.bytes_needed,
+            "bytes_free": self.bytes_free,
+        }
+
 
 def make_plan(
-    clips: Sequence[Clip],
+    clips: Mapping[str, Sequence[Clip]],
     extractor: Extractor,
     store: FeatureStore,
     *,
@@ -40,19 +82,49 @@ def make_plan(
 ) -> Plan:
     """Returns the work that is left: clips that are new, whose source changed, or that failed and are tried again.
 
+    Args:
+        clips: Split → its clips.
+        extractor: Who makes the feature; only the sources are looked at.
+        store: What is there.
+        segment_clips: Clips per segment.
+        retry_failed: Whether clips that failed are tried again.
+
     Segments follow from the sorted clip list alone, so that neither an interruption nor the number of workers
     changes which clips share a batch.
     """
-    todo: list[tuple[Clip, str]] = []
-    done = changed = 0
-    for clip in sorted(clips, key=lambda clip: clip.id):
+    work: list[tuple[Clip, str]] = []
+    changed = failed = 0
+    todo, there = dict.fromkeys(clips, 0), dict.fromkeys(clips, 0)
+    split_of = {clip.id: split for split, members in clips.items() for clip in members}
+    for clip in sorted((clip for members in clips.values() for clip in members), key=lambda clip: clip.id):
         source = extractor.source(clip)
         if clip.id in store:
             same = store.source(clip.id) == source
-            if same and not (retry_failed and store.status(clip.id) == Status.FAILED):
-                done += 1
+            bad = store.status(clip.id) == Status.FAILED
+            if same and not (retry_failed and bad):
+                there[split_of[clip.id]] += 1
+                failed += bad
                 continue
             changed += not same
-        todo.append((clip, source))
-    segments = tuple(tuple(todo[at : at + segment_clips]) for at in range(0, len(todo), segment_clips))
-    return Plan(segments, done, changed)
+        todo[split_of[clip.id]] += 1
+        work.append((clip, source))
+    return Plan(
+        modality=extractor.spec.modality,
+        path=store.path,
+        segments=tuple(tuple(work[at : at + segment_clips]) for at in range(0, len(work), segment_clips)),
+        done=sum(there.values()),
+        changed=changed,
+        failed=failed,
+        bytes_needed=round(len(work) * _frames_per_clip(store) * _bytes_per_frame(store.spec)),
+        todo=todo,
+        there=there,
+    )
+
+
+def _frames_per_clip(store: FeatureStore) -> float:
+    present = [len(store.frames(clip)) for clip in store.ids if store.status(clip) == Status.PRESENT]
+    return sum(present) / len(present) if len(present) >= _ENOUGH_TO_JUDGE else _TYPICAL_FRAMES[store.spec.modality]
+
+
+def _bytes_per_frame(spec: FeatureSpec) -> int:
+    return spec.dim * np.dtype(spec.dtype).itemsize + 4  # and the frame's time

@@ -1,4 +1,4 @@
-"""Audio features: the last hidden state of a Wav2Vec2, HuBERT or WavLM model, fifty frames per second."""
+"""Audio features: hidden states of a Wav2Vec2, HuBERT or WavLM model, fifty frames per second."""
 
 from __future__ import annotations
 
@@ -8,7 +8,15 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from abawkit.backbones.audio import AudioModel, embed_waveforms, frame_grid, load_audio_model
+from abawkit.backbones.audio import (
+    EMOTIONS,
+    AudioModel,
+    embed_waveforms,
+    frame_grid,
+    has_emotion_head,
+    layer_choice,
+    load_audio_model,
+)
 from abawkit.backbones.hub import open_folder
 from abawkit.data.layout import Clip
 from abawkit.errors import ModalityMissing, UsageError
@@ -26,13 +34,16 @@ class TransformerAudio:
         model: Model id or local folder.
         window: Longer clips run in windows of this length (seconds).
         overlap: How much of a window the next one repeats (seconds), at least 0.1 and at most half a window.
+        layers: Which hidden states; see :func:`abawkit.backbones.audio.layer_choice`.
+        with_vad: Append the outputs of the model's emotion head for each frame (arousal, dominance, valence): 1027
+            values per frame with the default model.
         device: ``cpu``, ``cuda:0`` …
         dtype: Floating-point type in the store; the computation is float32.
         offline: See :func:`abawkit.backbones.hub.resolve`.
 
     Raises:
         AbawkitError: The model is not on this machine, or is no audio encoder.
-        UsageError: Window and overlap do not go together.
+        UsageError: Window and overlap do not go together, the model has no such layer, or no emotion head.
     """
 
     def __init__(
@@ -41,6 +52,8 @@ class TransformerAudio:
         *,
         window: float = 30.0,
         overlap: float = 4.0,
+        layers: str = "-1",
+        with_vad: bool = False,
         device: str = "cpu",
         dtype: Literal["float16", "float32"] = "float16",
         offline: bool = False,
@@ -54,19 +67,34 @@ class TransformerAudio:
         found = open_folder(model, offline=offline)
         self.folder = found.path
         self.grid = frame_grid(found.path)
+        self.layers = layer_choice(layers, found.path)
+        self.with_vad = with_vad
+        if with_vad and not has_emotion_head(found.path):
+            raise UsageError(
+                "this audio model has no emotion head",
+                path=found.path,
+                expected="a checkpoint with classifier.dense and classifier.out_proj, as audeering's",
+                todo="leave out --with-vad, or choose another --model audio=ID",
+            )
         self.device = device
         self.window = window
         self.overlap = overlap
         self.spec = FeatureSpec(
             modality="audio",
-            name=found.name,
-            dim=found.dim,
+            name=found.name + ("-vad" if with_vad else ""),
+            dim=found.dim + (len(EMOTIONS) if with_vad else 0),
             extractor="transformers-audio/1",
             model=found.model,
             revision=found.revision,
             weights=found.weights,
             processor="pyav",
-            preprocessing={"sample_rate": self.grid.sample_rate, "window": window, "overlap": overlap},
+            preprocessing={
+                "sample_rate": self.grid.sample_rate,
+                "window": window,
+                "overlap": overlap,
+                "layers": list(self.layers),
+                "with_vad": with_vad,
+            },
             dtype=dtype,
             time_source="index",
             licence=found.licence,
@@ -100,7 +128,7 @@ class TransformerAudio:
     def embed(self, batch: Sequence[Loaded]) -> list[tuple[NDArray[np.floating[Any]], NDArray[np.float32]]]:
         """Returns ``float32 [T, D]`` and the times ``float32 [T]`` per clip; T is at least 1."""
         if self._model is None:
-            self._model = load_audio_model(self.folder, device=self.device)
+            self._model = load_audio_model(self.folder, device=self.device, layers=self.layers, with_vad=self.with_vad)
         values = embed_waveforms(
             self._model,
             [loaded.data for loaded in batch],

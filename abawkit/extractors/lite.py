@@ -17,7 +17,7 @@ from abawkit.data.layout import Clip
 from abawkit.errors import ModalityMissing
 from abawkit.extractors import acoustics, finished
 from abawkit.extractors.flow import STATISTICS, WINDOW_SECONDS, flow_statistics, pair_statistics
-from abawkit.extractors.sources import faces_source, media_source, read_transcript, text_source
+from abawkit.extractors.sources import TEXT_FILES, Transcripts, faces_source, media_source
 from abawkit.features.spec import Extractor, FeatureSpec, Loaded, Modality
 from abawkit.media.audio import decode_audio
 from abawkit.media.faces import face_crops
@@ -33,20 +33,24 @@ class LiteText:
 
     Two to four characters within words, lower-cased, hashed with alternating sign. At this size, character
     n-grams alone predict the graded emotions of 10,000 texts (EmoBank) better than together with hashed words.
+    ``transcripts`` says where the words come from.
     """
 
     dim: int = 768
     shortest: int = 2
     longest: int = 4
+    transcripts: Transcripts = TEXT_FILES
 
     @property
     def spec(self) -> FeatureSpec:
         """``lite``: one frame per clip."""
-        return FeatureSpec("text", "lite", self.dim, "lite-text/1", preprocessing=asdict(self))
+        sizes = {"dim": self.dim, "shortest": self.shortest, "longest": self.longest}
+        settings = {**sizes, **self.transcripts.preprocessing}
+        return FeatureSpec("text", "lite", self.dim, "lite-text/1", preprocessing=settings)
 
     def source(self, clip: Clip) -> str:
-        """Returns a digest of the transcript's bytes."""
-        return text_source(clip.text)
+        """Returns the digest of the transcript and by what it was made."""
+        return self.transcripts.source(clip)
 
     def load(self, clip: Clip) -> Loaded:
         """Returns the transcript's vector, ``float32 [1, dim]``.
@@ -55,7 +59,7 @@ class LiteText:
             ModalityMissing: There is no transcript, or no letter or digit in it.
             MediaError: The transcript is not UTF-8 text.
         """
-        text = read_transcript(clip.text)
+        text = self.transcripts.read(clip)
         values = _hasher(self.dim, self.shortest, self.longest).transform([text]).toarray()
         return Loaded(values.astype(np.float32), text=text)
 
@@ -234,6 +238,7 @@ class LiteMotion:
         return [finished(loaded) for loaded in batch]
 
 
-def lite_extractors() -> dict[Modality, Extractor]:
+def lite_extractors(transcripts: Transcripts = TEXT_FILES) -> dict[Modality, Extractor]:
     """Returns the extractors without models, by modality; all can be pickled."""
-    return {"text": LiteText(), "audio": LiteAudio(), "vision": LiteVision(), "motion": LiteMotion()}
+    text = LiteText(transcripts=transcripts)
+    return {"text": text, "audio": LiteAudio(), "vision": LiteVision(), "motion": LiteMotion()}

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,7 +10,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from abawkit.errors import MediaError
+from abawkit.errors import Damage, MediaError
 
 _UNITS = (1, 2, 4, 5, 6, 7, 9, 10, 12, 14, 15, 17, 20, 23, 25, 26, 45)
 
@@ -21,7 +20,8 @@ COLUMNS = (
     *("pose_Tx", "pose_Ty", "pose_Tz", "pose_Rx", "pose_Ry", "pose_Rz"),
 )
 
-_OPTIONAL = ("timestamp", "confidence", "success", "face_id")
+_OPTIONAL = ("frame", "timestamp", "confidence", "success", "face_id")
+_BROKEN_OFF = Damage("the last row breaks off and is left out")
 _TODO = "run OpenFace's FeatureExtraction with -aus -pose on the clip again"
 
 
@@ -31,18 +31,24 @@ class OpenFaceTable:
 
     Attributes:
         values: Raw values in the order of :data:`COLUMNS`, ``float32 [T, 23]``; T can be 0.
+        frames: Which frame of the video each row is, counted from 0, ``int64 [T]``; None without such a column.
         times: OpenFace's timestamps (s), ``float32 [T]``, in increasing order; NaN without such a column.
         confidence: ``float32 [T]`` in [0, 1]; NaN without such a column.
         success: Share of this face's rows that are in ``values``; 0 when there are none.
+        rows: Number of this face's rows, those without success among them.
         face_id: Which face; 0 in files without such a column.
+        broken_off: Whether the last row is not whole.
         warnings: What was odd: rows left out, other faces, missing columns.
     """
 
     values: NDArray[np.float32]
+    frames: NDArray[np.int64] | None
     times: NDArray[np.float32]
     confidence: NDArray[np.float32]
     success: float
+    rows: int
     face_id: int
+    broken_off: bool
     warnings: tuple[str, ...]
 
 
@@ -50,10 +56,11 @@ def read_openface(path: Path) -> OpenFaceTable:
     """Returns the table of an OpenFace 1.x or 2.x CSV.
 
     Understood: spaces around names and values, commas or semicolons, decimal commas in semicolon files, any other
-    columns in any order, files without ``face_id``, ``success``, ``confidence`` or ``timestamp``. Of several faces
-    the one with the most usable rows is kept (on a tie the lowest id). A row is usable when ``success`` is 1 and
-    its 23 values are finite; others are left out, and a warning gives their share. A last row that breaks off is
-    left out with a warning.
+    columns in any order, files without ``frame``, ``face_id``, ``success``, ``confidence`` or ``timestamp``; frames
+    counted from 1, as OpenFace does, or from 0. Of several faces the one with the most usable rows is kept (on a tie
+    the one with the higher mean confidence, then the lowest id). A row is usable when ``success`` is 1 and its 23
+    values are finite; others are left out, and a warning gives their share. A last row that breaks off is left out
+    with a warning.
 
     Raises:
         MediaError: The file cannot be read as text, lacks one of the 23 columns, or has a value that is no number.
@@ -70,17 +77,17 @@ def read_openface(path: Path) -> OpenFaceTable:
         return rows[:, header.index(name)] if name in header else np.full(len(rows), otherwise)
 
     faces, success = np.nan_to_num(column("face_id", 0.0)), column("success", 1.0)
+    confidence = column("confidence", math.nan)
     values = rows[:, [header.index(name) for name in COLUMNS]]
     with np.errstate(over="ignore"):
         usable = (success == 1) & np.isfinite(values.astype(np.float32)).all(axis=1)
-    votes = Counter(faces[usable].tolist())
-    face = max(sorted(votes), key=votes.__getitem__) if votes else (float(faces[0]) if len(faces) else 0.0)
+    face = _most_seen(faces, usable, confidence)
     mine = faces == face
     kept = np.flatnonzero(usable & mine)
-    times = column("timestamp", math.nan)[kept]
-    if np.isfinite(times).all():
-        order = np.argsort(times, kind="stable")
-        kept, times = kept[order], times[order]
+    times, frames = column("timestamp", math.nan), _from_zero(column("frame", math.nan))
+    order = times if frames is None else frames
+    if np.isfinite(order[kept]).all():
+        kept = kept[np.argsort(order[kept], kind="stable")]
     total = int(mine.sum())
     if len(kept) < total:
         share = (total - len(kept)) / total
@@ -90,12 +97,33 @@ def read_openface(path: Path) -> OpenFaceTable:
         warnings.append(f"face {face:.0f} is kept, {others} other faces are not ({len(rows) - total} rows)")
     return OpenFaceTable(
         values=values[kept].astype(np.float32),
-        times=times.astype(np.float32),
-        confidence=column("confidence", math.nan)[kept].astype(np.float32),
+        frames=None if frames is None else frames[kept],
+        times=times[kept].astype(np.float32),
+        confidence=confidence[kept].astype(np.float32),
         success=len(kept) / total if total else 0.0,
+        rows=total,
         face_id=int(face),
+        broken_off=_BROKEN_OFF in warnings,
         warnings=tuple(warnings),
     )
+
+
+def _most_seen(faces: NDArray[np.float64], usable: NDArray[np.bool_], confidence: NDArray[np.float64]) -> float:
+    """Returns the id of the face with the most usable rows, on a tie of the surest one, then the lowest id."""
+    if len(faces) == 0:
+        return 0.0
+    ids, place = np.unique(faces, return_inverse=True)
+    rows = np.bincount(place, usable)
+    sure = np.bincount(place, np.nan_to_num(confidence) * usable) / np.maximum(rows, 1)
+    return float(ids[np.lexsort((ids, -sure, -rows))[0]])
+
+
+def _from_zero(numbers: NDArray[np.float64]) -> NDArray[np.int64] | None:
+    """Returns frame numbers counted from 0, for files that count from 0 and for those from 1; None: they are none."""
+    if len(numbers) == 0 or not ((numbers >= 0) & (numbers < 2**31) & (numbers == np.floor(numbers))).all():
+        return None
+    counted = numbers.astype(np.int64)
+    return counted - min(1, int(counted.min()))
 
 
 def _read(path: Path, lines: Iterator[str]) -> tuple[list[str], NDArray[np.float64], list[str]]:
@@ -110,7 +138,7 @@ def _read(path: Path, lines: Iterator[str]) -> tuple[list[str], NDArray[np.float
         raise MediaError("lacks columns of the 23-d descriptor", path=path, got=got, expected=expected, todo=_TODO)
     wanted = [name for name in (*_OPTIONAL, *COLUMNS) if name in names]
     places = [names.index(name) for name in wanted]
-    absent = [name for name in _OPTIONAL if name not in names and name != "face_id"]
+    absent = [name for name in _OPTIONAL if name not in names and name not in ("frame", "face_id")]
     warnings = [f"without the columns {', '.join(absent)}"] if absent else []
     values: list[list[float]] = []
     short: tuple[int, int] | None = None
@@ -128,7 +156,7 @@ def _read(path: Path, lines: Iterator[str]) -> tuple[list[str], NDArray[np.float
         else:
             values.append(_numbers(path, number, wanted, [row[place] for place in places], separator))
     if short is not None:
-        warnings.append("the last row breaks off and is left out")
+        warnings.append(_BROKEN_OFF)
     return wanted, np.array(values, np.float64).reshape(-1, len(wanted)), warnings
 
 

@@ -3,49 +3,79 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Literal
 
 from abawkit.backbones.hub import KNOWN
-from abawkit.errors import UsageError
 from abawkit.extractors.audio import TransformerAudio
+from abawkit.extractors.motion import motion_extractor
+from abawkit.extractors.sources import TEXT_FILES, Transcripts
 from abawkit.extractors.text import TransformerText
-from abawkit.extractors.vision import TransformerVision
-from abawkit.features.spec import Extractor, Modality
+from abawkit.extractors.vision import TransformerVision, pick_detector
+from abawkit.features.spec import MODALITIES, Extractor, Modality
+from abawkit.workspace import ExtractSettings
 
 #: Modality → the model of the paper: the first known one of each.
 DEFAULTS: Mapping[Modality, str] = {known.modality: name for name, known in reversed(list(KNOWN.items()))}
 
 
 def paper_extractors(
-    models: Mapping[Modality, str] | None = None,
+    settings: ExtractSettings | None = None,
     *,
-    modalities: Sequence[Modality] = ("text", "audio", "vision"),
+    modalities: Sequence[Modality] = MODALITIES,
+    transcripts: Transcripts = TEXT_FILES,
     device: str = "cpu",
-    dtype: Literal["float16", "float32"] = "float16",
     offline: bool = False,
 ) -> dict[Modality, Extractor]:
-    """Returns the transformers extractors of the preset, by modality. Motion has no model and is not among them.
+    """Returns the extractors of the preset, by modality.
 
     Args:
-        models: Modality → model id or local folder, in place of the default.
+        settings: Which models, and how they are used; default: the paper's.
         modalities: Which to make; only their models need be on this machine.
+        transcripts: Where the words of the text features come from.
         device: ``cpu``, ``cuda:0`` …
-        dtype: Floating-point type in the stores.
         offline: See :func:`abawkit.backbones.hub.resolve`.
 
     Raises:
-        UsageError: A modality has no model.
         AbawkitError: A model is not on this machine, or cannot be used.
+        UsageError: A model has no such layer or head.
     """
-    chosen = {**DEFAULTS, **(models or {})}
-    for modality in (*chosen, *modalities):
-        if modality not in DEFAULTS:
-            raise UsageError("this modality has no model", got=modality, expected=", ".join(sorted(DEFAULTS)))
+    wanted = settings or ExtractSettings()
+    dtype = wanted.dtype
     made: dict[Modality, Extractor] = {}
     if "text" in modalities:
-        made["text"] = TransformerText(chosen["text"], device=device, dtype=dtype, offline=offline)
+        model = wanted.text_model or DEFAULTS["text"]
+        made["text"] = TransformerText(
+            model,
+            pooling=wanted.text_pooling,
+            tokens=wanted.text_tokens,
+            transcripts=transcripts,
+            device=device,
+            dtype=dtype,
+            offline=offline,
+        )
     if "audio" in modalities:
-        made["audio"] = TransformerAudio(chosen["audio"], device=device, dtype=dtype, offline=offline)
+        made["audio"] = TransformerAudio(
+            wanted.audio_model or DEFAULTS["audio"],
+            layers=wanted.audio_layers,
+            with_vad=wanted.audio_vad,
+            device=device,
+            dtype=dtype,
+            offline=offline,
+        )
     if "vision" in modalities:
-        made["vision"] = TransformerVision(chosen["vision"], device=device, dtype=dtype, offline=offline)
+        detect = wanted.faces == "detect"
+        made["vision"] = TransformerVision(
+            wanted.vision_model or DEFAULTS["vision"],
+            faces=wanted.faces,
+            no_face=wanted.no_face,
+            pooling=wanted.vision_pooling,
+            fps=wanted.vision_fps,
+            max_frames=wanted.vision_frames,
+            margin=wanted.face_margin,
+            detector=pick_detector(wanted.face_detector, wanted.yunet_model) if detect else None,
+            device=device,
+            dtype=dtype,
+            offline=offline,
+        )
+    if "motion" in modalities:
+        made["motion"] = motion_extractor(wanted)
     return made

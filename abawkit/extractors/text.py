@@ -1,4 +1,4 @@
-"""Text features: one sentence embedding per transcript."""
+"""Text features: one sentence embedding per transcript, or the vectors of its tokens."""
 
 from __future__ import annotations
 
@@ -9,26 +9,32 @@ import numpy as np
 from numpy.typing import NDArray
 
 from abawkit.backbones.hub import KNOWN, open_folder
-from abawkit.backbones.text import TextModel, TextPooling, embed_texts, load_text_model, token_limit
+from abawkit.backbones.text import TextModel, TextPooling, embed_texts, embed_tokens, load_text_model, token_limit
 from abawkit.data.layout import Clip
-from abawkit.extractors.sources import read_transcript, text_source
+from abawkit.errors import UsageError
+from abawkit.extractors.sources import TEXT_FILES, Transcripts
 from abawkit.features.spec import FeatureSpec, Loaded
 
 
 class TransformerText:
-    """Makes one vector per clip from its transcript with a transformers text encoder.
+    """Makes one vector per clip, or one per token, from its transcript with a transformers text encoder.
 
     Args:
         model: Model id or local folder.
         pooling: ``mean`` over the tokens or the first token, ``cls``; None: as the known model was trained, else
             ``mean``.
+        tokens: One vector per token instead, for recurrent text models: nothing is pooled, and the special tokens at
+            both ends are kept, so that ``mean`` and ``cls`` can still be made of them. It is another feature, with a
+            store of its own.
         max_tokens: Longer transcripts are cut, with a warning; less where the model has fewer positions.
         device: ``cpu``, ``cuda:0`` …
         dtype: Floating-point type in the store; the computation is float32.
+        transcripts: Where the words come from.
         offline: See :func:`abawkit.backbones.hub.resolve`.
 
     Raises:
         AbawkitError: The model is not on this machine, or is no text encoder.
+        UsageError: A pooling is asked for together with tokens.
     """
 
     def __init__(
@@ -36,27 +42,38 @@ class TransformerText:
         model: str = "thenlper/gte-base",
         *,
         pooling: TextPooling | None = None,
+        tokens: bool = False,
         max_tokens: int = 512,
         device: str = "cpu",
         dtype: Literal["float16", "float32"] = "float16",
+        transcripts: Transcripts = TEXT_FILES,
         offline: bool = False,
     ) -> None:
+        if tokens and pooling:
+            expected = "one of them: token vectors are not pooled"
+            raise UsageError("pooling and tokens do not go together", got=f"pooling {pooling}", expected=expected)
         found = open_folder(model, offline=offline)
         default: TextPooling = "cls" if model in KNOWN and KNOWN[model].pooling == "cls" else "mean"
         self.folder = found.path
         self.device = device
+        self.tokens = tokens
+        self.transcripts = transcripts
         self.pooling: TextPooling = pooling or default
         self.max_tokens = token_limit(found.path, max_tokens)
         self.spec = FeatureSpec(
             modality="text",
-            name=found.name,
+            name=found.name + ("-tokens" if tokens else ""),
             dim=found.dim,
             extractor="transformers-text/1",
             model=found.model,
             revision=found.revision,
             weights=found.weights,
             processor="tokenizers",
-            preprocessing={"pooling": self.pooling, "max_tokens": self.max_tokens},
+            preprocessing={
+                "pooling": "none" if tokens else self.pooling,
+                "max_tokens": self.max_tokens,
+                **transcripts.preprocessing,
+            },
             dtype=dtype,
             licence=found.licence,
         )
@@ -66,8 +83,8 @@ class TransformerText:
         return {**self.__dict__, "_model": None}
 
     def source(self, clip: Clip) -> str:
-        """Returns the digest of the transcript; an empty text when there is none."""
-        return text_source(clip.text)
+        """Returns the digest of the transcript and by what it was made; an empty text when there is none."""
+        return self.transcripts.source(clip)
 
     def load(self, clip: Clip) -> Loaded:
         """Returns the transcript, without white space around it.
@@ -76,16 +93,24 @@ class TransformerText:
             ModalityMissing: There is no transcript, or no letter or digit in it.
             MediaError: It is not UTF-8 text, or cannot be read.
         """
-        return Loaded(np.zeros(0, np.float32), text=read_transcript(clip.text))
+        return Loaded(np.zeros(0, np.float32), text=self.transcripts.read(clip))
 
     def embed(self, batch: Sequence[Loaded]) -> list[tuple[NDArray[np.floating[Any]], NDArray[np.float32]]]:
-        """Returns ``float32 [1, D]`` and a time of NaN per clip; a cut transcript gets a warning."""
+        """Returns ``float32 [T, D]`` and times of NaN per clip; a cut transcript gets a warning.
+
+        T is 1, or with ``tokens`` the number of the transcript's tokens.
+        """
         if self._model is None:
             self._model = load_text_model(
                 self.folder, pooling=self.pooling, max_tokens=self.max_tokens, device=self.device
             )
-        values, counts = embed_texts(self._model, [loaded.text or "" for loaded in batch])
+        texts = [loaded.text or "" for loaded in batch]
+        if self.tokens:
+            values, counts = embed_tokens(self._model, texts)
+        else:
+            rows, counts = embed_texts(self._model, texts)
+            values = list(rows[:, None])
         for loaded, count in zip(batch, counts, strict=True):
             if count > self.max_tokens:
                 loaded.warnings += (f"transcript of {count} tokens, cut after {self.max_tokens}",)
-        return [(row[None], np.full(1, np.nan, np.float32)) for row in values]
+        return [(frames, np.full(len(frames), np.nan, np.float32)) for frames in values]

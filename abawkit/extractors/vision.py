@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
-from abawkit.backbones.hub import open_folder
+from abawkit.backbones.hub import cached_file, open_folder
 from abawkit.backbones.vision import (
     PROCESSOR_BACKEND,
     VisionModel,
@@ -19,19 +20,54 @@ from abawkit.backbones.vision import (
     load_vision_model,
 )
 from abawkit.data.layout import Clip
-from abawkit.errors import ModalityMissing
+from abawkit.errors import ModalityMissing, UsageError
 from abawkit.extractors import finished
 from abawkit.extractors.sources import faces_source, media_source
 from abawkit.features.spec import FeatureSpec, Loaded
-from abawkit.media.faces import face_crops
+from abawkit.media.detect import YUNET_FILE, YUNET_REPOSITORY, FaceDetector, haar, yunet
+from abawkit.media.faces import face_crops, tracked_face
 from abawkit.media.video import decode_video
 
 #: Side of the organisers' face crops (pixels): they reach the model's own preprocessing as they are.
 CROP_SIZE = 160
+#: Side of the faces cut from the video (pixels): what the models take.
+FACE_SIZE = 224
 #: Longer side of full frames (pixels): at 16:9 the shorter side is the 256 pixels that DINOv2 resizes to.
 FRAME_SIDE = 456
+#: A face that is not found for at most so long is taken to be between where it was and where it comes back (s).
+FACE_GAP = 1.0
 
-VisionSource = Literal["face", "frame"]
+Faces = Literal["organiser", "detect", "full-frame"]
+NoFace = Literal["full-frame", "missing"]
+
+
+def pick_detector(choice: Literal["auto", "yunet", "haar"], file: str | None = None) -> FaceDetector:
+    """Returns the face detector that the settings mean.
+
+    Args:
+        choice: ``yunet``, ``haar`` (the cascade that comes with OpenCV), or ``auto``: YuNet when ``file`` is given or
+            it is in the Hugging Face cache, else the cascade.
+        file: YuNet's ONNX file.
+
+    Raises:
+        UsageError: YuNet is asked for and not on this machine; or a file is given together with ``haar``.
+        AbawkitError: The file is no YuNet.
+    """
+    if choice == "haar":
+        if file is not None:
+            raise UsageError("extract.yunet_model is set, and extract.face_detector is haar", todo="unset one of them")
+        return haar()
+    path = cached_file(YUNET_REPOSITORY, YUNET_FILE) if file is None else Path(file).expanduser()
+    if path is not None:
+        return yunet(path)
+    if choice == "auto":
+        return haar()
+    raise UsageError(
+        "the face detector YuNet is not on this machine (licence: MIT)",
+        expected=YUNET_FILE,
+        todo=f"hf download {YUNET_REPOSITORY} {YUNET_FILE}; or set extract.yunet_model to the file; "
+        "or set extract.face_detector to haar, which comes with OpenCV",
+    )
 
 
 class TransformerVision:
@@ -39,11 +75,16 @@ class TransformerVision:
 
     Args:
         model: Model id or local folder.
-        source: ``face``: the organisers' face crops, and full frames, with a warning, of a clip that has none;
-            ``frame``: full frames. Only full frames have times, and only with ``frame`` are they kept.
+        faces: ``organiser``: the organisers' face crops, which have no times; ``detect``: one person's face, found in
+            the video and followed through it; ``full-frame``: the video's frames.
+        no_face: What is taken of a clip without a face (``organiser``: without a crop): full frames, with a warning,
+            or nothing: the clip is missing. Faces are not looked for where the organisers' crops are wanted: crops of
+            two kinds would be in one store.
         pooling: ``cls``: the first token; ``patch-mean``: the mean of the patches' tokens.
-        fps: Full frames per second.
-        max_frames: Most crops or full frames of one clip; of a longer one so many are taken, spread evenly.
+        fps: Frames of the video per second, by their timestamps.
+        max_frames: Most pictures of one clip; of a longer one so many are taken, spread evenly.
+        margin: See :func:`abawkit.media.faces.tracked_face`.
+        detector: Finds faces where ``faces`` is ``detect``; default: :func:`abawkit.media.detect.haar`.
         device: ``cpu``, ``cuda:0`` …
         dtype: Floating-point type in the store; the computation is float32.
         offline: See :func:`abawkit.backbones.hub.resolve`.
@@ -56,10 +97,13 @@ class TransformerVision:
         self,
         model: str = "facebook/dinov2-base",
         *,
-        source: VisionSource = "face",
+        faces: Faces = "organiser",
+        no_face: NoFace = "full-frame",
         pooling: VisionPooling = "cls",
         fps: float = 5.0,
         max_frames: int = 400,
+        margin: float = 0.25,
+        detector: FaceDetector | None = None,
         device: str = "cpu",
         dtype: Literal["float16", "float32"] = "float16",
         offline: bool = False,
@@ -68,59 +112,101 @@ class TransformerVision:
         check_vision_model(found.path)
         self.folder = found.path
         self.device = device
-        self.pictures: VisionSource = source
+        self.faces: Faces = faces
+        self.no_face: NoFace = no_face
         self.pooling: VisionPooling = pooling
         self.fps = fps
         self.max_frames = max_frames
+        self.margin = margin
+        self.detector = (detector or haar()) if faces == "detect" else None
+        kind = f"detect-{self.detector.name}" if self.detector else faces
         self.spec = FeatureSpec(
             modality="vision",
-            name=found.name if source == "face" else f"{found.name}-frame",
+            name=found.name if faces == "organiser" else f"{found.name}-{kind}",
             dim=found.dim,
-            extractor="transformers-vision/1",
+            extractor="transformers-vision/2",
             model=found.model,
             revision=found.revision,
             weights=found.weights,
             processor=PROCESSOR_BACKEND,
-            preprocessing={
-                "source": source,
-                "pooling": pooling,
-                "crop_size": CROP_SIZE,
-                "fps": fps,
-                "max_frames": max_frames,
-                "frame_side": FRAME_SIDE,
-            },
+            preprocessing=self._preprocessing(),
             dtype=dtype,
-            time_source="none" if source == "face" else "pts",
+            time_source="none" if faces == "organiser" else "pts",
             licence=found.licence,
         )
         self._model: VisionModel | None = None
+
+    def _preprocessing(self) -> dict[str, Any]:
+        """Returns the settings that the values depend on, and no others."""
+        settings: dict[str, Any] = {"faces": self.faces, "pooling": self.pooling, "max_frames": self.max_frames}
+        if self.faces != "full-frame":
+            settings["no_face"] = self.no_face
+        if self.faces == "organiser":
+            settings["crop_size"] = CROP_SIZE
+        if self.detector is not None:
+            settings |= {"face_size": FACE_SIZE, "margin": self.margin, "gap": FACE_GAP}
+            settings["detector"] = self.detector.settings
+        if self.faces == "detect" or self._may_take_frames:
+            settings["fps"] = self.fps
+        if self._may_take_frames:
+            settings["frame_side"] = FRAME_SIDE
+        return settings
+
+    @property
+    def _may_take_frames(self) -> bool:
+        return self.faces == "full-frame" or self.no_face == "full-frame"
 
     def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, "_model": None}
 
     def source(self, clip: Clip) -> str:
-        """Returns the digest of the face crops or, where full frames are used, of the video; empty for neither."""
-        return (faces_source(clip.faces) if self.pictures == "face" else "") or media_source(clip.video)
+        """Returns the digest of the face crops or, where it is used, of the video; empty where there is neither."""
+        crops = faces_source(clip.faces) if self.faces == "organiser" else ""
+        video = self.faces != "organiser" or self._may_take_frames
+        return crops or (media_source(clip.video) if video else "")
 
     def load(self, clip: Clip) -> Loaded:
         """Returns the pictures, RGB ``uint8 [T, H, W, 3]``, in temporal order.
 
         Raises:
-            ModalityMissing: There are neither face crops (where they are wanted) nor a video.
+            ModalityMissing: There is no picture of the kind that is wanted, nor one in its place.
             MediaError: There are pictures, and none can be decoded.
         """
         warnings: list[str] = []
-        if self.pictures == "face" and clip.faces is not None:
+        facts: dict[str, float] = {}
+        if self.faces == "organiser":
             try:
+                if clip.faces is None:
+                    raise ModalityMissing("there is no folder of face crops")
                 crops, _ = face_crops(clip.faces, size=CROP_SIZE, max_images=self.max_frames, warnings=warnings)
                 return Loaded(crops, warnings=tuple(warnings))
-            except ModalityMissing:
-                warnings.append("the face folder has no crops: full frames are used")
+            except ModalityMissing as error:
+                without = error.message
+        elif self.detector is not None and clip.video is not None:
+            face = tracked_face(
+                clip.video,
+                self.detector,
+                fps=self.fps,
+                max_frames=self.max_frames,
+                margin=self.margin,
+                gap=FACE_GAP,
+                size=FACE_SIZE,
+            )
+            facts = {"face_share": face.share, "frames": face.frames}
+            if len(face.crops):
+                return Loaded(face.crops, times=face.times, warnings=face.warnings, facts=facts)
+            without = f"there is no face in any of the {face.frames} frames looked at"
+        else:
+            without = ""
         if clip.video is None:
-            raise ModalityMissing("there is no video" + (" and no face crop" if self.pictures == "face" else ""))
+            raise ModalityMissing("; ".join(filter(None, [without, "there is no video"])))
+        if not self._may_take_frames:
+            raise ModalityMissing(without, path=clip.video)
+        if without:
+            warnings.append(f"{without}: full frames are used")
         video = decode_video(clip.video, fps=self.fps, max_frames=self.max_frames, max_side=FRAME_SIDE)
-        times = video.times if self.pictures == "frame" else None
-        return Loaded(video.frames, times=times, warnings=(*warnings, *video.warnings))
+        times = None if self.faces == "organiser" else video.times
+        return Loaded(video.frames, times=times, warnings=(*warnings, *video.warnings), facts=facts)
 
     def embed(self, batch: Sequence[Loaded]) -> list[tuple[NDArray[np.floating[Any]], NDArray[np.float32]]]:
         """Returns ``float32 [T, D]`` and the times ``float32 [T]`` per clip; NaN where there are none."""

@@ -75,6 +75,18 @@ class FeatureSpec:
         """Name of the store's folder: ``<name>-<signature>``."""
         return f"{self.name}-{self.signature}"
 
+    @property
+    def imported(self) -> bool:
+        """Whether these are features that others made (``abawkit features import``)."""
+        return self.extractor.startswith("import/")
+
+    @property
+    def command(self) -> str:
+        """What to type to make the feature, or to make it again."""
+        if self.imported:
+            return f"abawkit features import --modality {self.modality} --name {self.name} --from PATH"
+        return f"abawkit extract --modality {self.modality}"
+
     def to_json(self) -> dict[str, Any]:
         """Returns the spec as a JSON object."""
         return asdict(self)
@@ -90,12 +102,14 @@ class Loaded:
         times: Frame times in seconds, ``float32 [T]``, where the loader knows them (else None).
         text: The transcript, for text extractors.
         warnings: What was odd about the clip and did not stop it (a decode error after 28 of 50 frames).
+        facts: Numbers about the clip that are kept with it (``face_share``: share of the frames that have a face).
     """
 
     data: NDArray[Any]
     times: NDArray[np.float32] | None = None
     text: str | None = None
     warnings: tuple[str, ...] = ()
+    facts: Mapping[str, float] = field(default_factory=dict)
 
 
 @dataclass

@@ -48,12 +48,12 @@ class Diagnosis:
 
 
 def doctor(folder: Path) -> Diagnosis:
-    """Returns what was found: versions, device, codecs, disk, memory, model cache, OpenFace.
+    """Returns what was found: versions, device, codecs, disk, memory, model cache, face detector, OpenFace.
 
     Args:
         folder: Where the work is to be done: its disk is looked at.
     """
-    checks = (*_versions(), _device(), _codecs(), _disk(folder), _memory(), *_models(), _openface())
+    checks = (*_versions(), _device(), _codecs(), _disk(folder), _memory(), *_models(), _detector(), _openface())
     return Diagnosis(checks)
 
 
@@ -125,9 +125,21 @@ def _models() -> Iterator[Check]:
             yield Check(f"{modality} model", "ok", f"{name} in {found}")
 
 
+def _detector() -> Check:
+    from abawkit.extractors.vision import pick_detector
+
+    try:
+        found = pick_detector("auto")
+    except AbawkitError as error:
+        return Check("face detector", "warning", f"{error.message}: {error.got}", error.todo or "")
+    if found.name == "yunet":
+        return Check("face detector", "ok", f"YuNet in {found.path}")
+    return Check("face detector", "ok", "OpenCV's cascade (YuNet is not here), for extract.faces = detect")
+
+
 def _openface() -> Check:
     found = shutil.which("FeatureExtraction")
     if found is None:
         todo = "only for the motion features of the preset paper; CSVs made elsewhere can be read too"
         return Check("OpenFace", "warning", "FeatureExtraction is not on the PATH", todo)
-    return Check("OpenFace", "ok", found)
+    return Check("OpenFace", "ok", f"{found}; it is run when extract.openface_bin names it")

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,7 @@ import av
 import numpy as np
 from numpy.typing import NDArray
 
-from abawkit.errors import ModalityMissing
+from abawkit.errors import Damage, ModalityMissing
 from abawkit.media.video import audio_stream, open_media, shortfall, unreadable
 
 
@@ -46,32 +47,72 @@ def decode_audio(path: Path, *, sample_rate: int = 16000, max_seconds: float | N
         MediaError: The file cannot be opened, or nothing of its audio track can be decoded.
     """
     limit = None if max_seconds is None else round(max_seconds * sample_rate)
-    with open_media(path) as container:
-        stream = audio_stream(container)
-        if stream is None and container.streams.audio:
-            raise unreadable(path, "its sound is in a form that cannot be decoded", None)
-        if stream is None:
-            raise ModalityMissing("has no audio track", path=path)
-        stream.codec_context.thread_count = 1
-        pieces: list[NDArray[np.float32]] = []
-        samples = 0
-        errors: list[BaseException] = []
-        missing: list[str] = []
-        for piece in _resampled(_frames(container, stream, errors), sample_rate):
+    sound = AudioPass(path, sample_rate=sample_rate)
+    pieces: list[NDArray[np.float32]] = []
+    samples = 0
+    with closing(iter(sound)) as passing:
+        for piece in passing:
             pieces.append(piece)
             samples += len(piece)
             if limit is not None and samples >= limit:
                 break
-        else:
-            missing = shortfall(container, stream, samples / sample_rate)
-    if samples == 0:
-        if errors:
-            raise unreadable(path, "nothing of its sound can be decoded", errors[0])
-        raise ModalityMissing("its audio track is empty", path=path)
     waveform = np.concatenate(pieces)[:limit]
     np.clip(waveform, -1, 1, out=waveform)
-    broken = [f"{len(errors)} packet(s) of sound cannot be decoded: left out"] if errors else []
-    return DecodedAudio(waveform, sample_rate, (*broken, *missing))
+    return DecodedAudio(waveform, sample_rate, tuple(sound.warnings))
+
+
+class AudioPass:
+    """One pass over the sound of an audio or video file, as an iterator of pieces ``float32 [n]``, n at least 1.
+
+    What :func:`decode_audio` says of its waveform is true of the pieces, but that nothing is clipped.
+
+    Args:
+        path: The file.
+        sample_rate: Hz; None: that of the file.
+
+    Attributes:
+        sample_rate: Hz; None until the file is open, where that of the file was asked for.
+        warnings: What was odd and did not stop the decoding; complete when the pass has ended.
+
+    Raises:
+        ModalityMissing: While iterating: there is no audio track, or it is there and empty.
+        MediaError: While iterating: the file cannot be opened, or nothing of its audio track can be decoded.
+    """
+
+    def __init__(self, path: Path, *, sample_rate: int | None = None) -> None:
+        self.path = path
+        self.sample_rate = sample_rate
+        self.warnings: list[str] = []
+
+    def __iter__(self) -> Generator[NDArray[np.float32], None, None]:
+        """Yields the pieces."""
+        self.warnings = []
+        with open_media(self.path) as container:
+            stream = audio_stream(container)
+            if stream is None and container.streams.audio:
+                raise unreadable(self.path, "its sound is in a form that cannot be decoded", None)
+            if stream is None:
+                raise ModalityMissing("has no audio track", path=self.path)
+            stream.codec_context.thread_count = 1
+            rate = self.sample_rate = self.sample_rate or stream.codec_context.sample_rate
+            samples = 0
+            errors: list[BaseException] = []
+            missing: list[str] = []
+            try:
+                for piece in _resampled(_frames(container, stream, errors), rate):
+                    samples += len(piece)
+                    if len(piece):
+                        yield piece
+                missing = shortfall(container, stream, samples / rate)
+            except av.FFmpegError as error:  # damaged headers name forms that nothing can convert
+                raise unreadable(self.path, "its sound is in a form that cannot be converted", error) from error
+            finally:  # also where the caller has heard enough
+                broken = f"{len(errors)} packet(s) of sound cannot be decoded: left out"
+                self.warnings = [*([Damage(broken)] if errors else []), *missing]
+        if samples == 0:
+            if errors:
+                raise unreadable(self.path, "nothing of its sound can be decoded", errors[0])
+            raise ModalityMissing("its audio track is empty", path=self.path)
 
 
 def _frames(container: Any, stream: Any, errors: list[BaseException]) -> Iterator[Any]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import io
+import warnings
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -9,12 +11,15 @@ from typing import Any
 import cv2
 import numpy as np
 from numpy.typing import NDArray
+from PIL import Image, UnidentifiedImageError
 
 from abawkit.errors import MediaError
 
 #: Values of :func:`hog` for the 64×64 picture that it takes.
 HOG_VALUES = 324
 HOG_SIDE = 64
+
+_PICTURES = ("JPEG", "PNG", "BMP", "WEBP")
 
 # Workers are processes: OpenCV's own threads would fight for the same cores.
 cv2.setNumThreads(1)
@@ -43,6 +48,27 @@ def read_image(path: Path) -> NDArray[np.uint8]:
         raise MediaError("cannot be decoded", path=path, got=got, expected="a JPEG or PNG picture")
     picture: NDArray[np.uint8] = decoded
     return picture
+
+
+def check_picture(data: bytes, *, whole: bool = False) -> str | None:
+    """Returns what is wrong with a picture file, None when nothing is.
+
+    Args:
+        data: The file's bytes; without ``whole`` its beginning will do, as far as the header goes.
+        whole: Decode every row. False: read the header only.
+    """
+    # Not with OpenCV, which knows no header without the picture and complains on stderr about broken ones.
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", Image.DecompressionBombWarning)
+            picture = Image.open(io.BytesIO(data), formats=_PICTURES)
+            if whole:
+                picture.load()
+    except UnidentifiedImageError:
+        return "no JPEG, PNG, BMP or WebP picture"
+    except Exception as error:  # a decoder of broken bytes raises anything
+        return str(error)[:80] or type(error).__name__
+    return None if min(picture.size) > 0 else f"a picture of {picture.width}×{picture.height} pixels"
 
 
 def resize(picture: NDArray[np.uint8], height: int, width: int) -> NDArray[np.uint8]:

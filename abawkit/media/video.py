@@ -19,7 +19,7 @@ from av.stream import Disposition
 from av.video.reformatter import VideoReformatter
 from numpy.typing import NDArray
 
-from abawkit.errors import MediaError
+from abawkit.errors import Damage, MediaError
 
 #: The containers that may be opened. libav would also follow playlists to other files and draw text files as pictures.
 _FORMATS = "mov,matroska,webm,avi,mpeg,mpegts,mpegvideo,flv,asf,mp3,wav,w64,flac,ogg,aac,aiff,au,caf"
@@ -48,6 +48,8 @@ class MediaInfo:
         header_fps: Frames per second by the header. Not to be relied on.
         sample_rate: Sample rate of the audio track (Hz); None without audio.
         frames: Number of frames by the header; None where it has none.
+        video_tracks: Number of video tracks that are not cover pictures.
+        audio_tracks: Number of audio tracks.
     """
 
     duration: float | None
@@ -59,6 +61,8 @@ class MediaInfo:
     header_fps: float | None
     sample_rate: int | None
     frames: int | None
+    video_tracks: int
+    audio_tracks: int
 
 
 @dataclass
@@ -111,9 +115,13 @@ def video_stream(container: Any) -> Any | None:
     best = container.streams.best("video")
     candidates = ([best] if best is not None else []) + list(container.streams.video)
     for stream in candidates:
-        if stream.codec_context is not None and not stream.disposition & Disposition.attached_pic:
+        if stream.codec_context is not None and not _is_cover(stream):
             return stream
     return None
+
+
+def _is_cover(stream: Any) -> bool:
+    return bool(stream.disposition & Disposition.attached_pic)
 
 
 def audio_stream(container: Any) -> Any | None:
@@ -147,6 +155,8 @@ def probe(path: Path) -> MediaInfo:
             header_fps=float(rate) if rate else None,
             sample_rate=None if audio is None else audio.codec_context.sample_rate,
             frames=None if video is None else video.frames or None,
+            video_tracks=sum(not _is_cover(stream) for stream in container.streams.video),
+            audio_tracks=len(container.streams.audio),
         )
 
 
@@ -180,6 +190,7 @@ class VideoPass:
 
     Attributes:
         decoded: Number of frames that were decoded so far.
+        announced: Number of frames by the header; None where it has none.
         warnings: What was odd so far.
 
     Raises:
@@ -191,6 +202,7 @@ class VideoPass:
         self.path = path
         self.fps = fps
         self.decoded = 0
+        self.announced: int | None = None
         self.warnings: list[str] = []
         self._reformatter = VideoReformatter()
         self._size: tuple[int, int] | None = None
@@ -254,6 +266,7 @@ class VideoPass:
             # One thread: workers are processes, and the frames kept at a decode error are always the same.
             stream.codec_context.thread_count = 1
             self.decoded = 0
+            self.announced = stream.frames or None
             self.warnings = []
             problem: list[BaseException] = []
             untimed, hole = 0, 0.0
@@ -274,11 +287,12 @@ class VideoPass:
             if untimed:
                 self.warnings.append(f"{untimed} of {self.decoded} frames have no timestamp: the header's rate is used")
             if hole > _HOLE:
-                self.warnings.append(f"there are {hole:.1f} s without a frame between two frames")
+                self.warnings.append(Damage(f"there are {hole:.1f} s without a frame between two frames"))
             if problem:
                 of = f" of {stream.frames}" if stream.frames > self.decoded else ""
                 said = _said(problem[0])
-                self.warnings.append(f"decode error after {self.decoded}{of} frames, which are kept: {said}")
+                message = f"decode error after {self.decoded}{of} frames, which are kept: {said}"
+                self.warnings.append(Damage(message))
             else:
                 self.warnings.extend(shortfall(container, stream, end - start))
 
@@ -299,7 +313,7 @@ def shortfall(container: Any, stream: Any, seconds: float) -> list[str]:
         expected = (container.duration or 0) / av.time_base
     if seconds >= expected - max(0.5, 0.1 * expected):
         return []
-    return [f"the header says {expected:.1f} s of {stream.type}, {seconds:.1f} s can be decoded"]
+    return [Damage(f"the header says {expected:.1f} s of {stream.type}, {seconds:.1f} s can be decoded")]
 
 
 def decode_video(

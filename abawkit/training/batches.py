@@ -71,7 +71,7 @@ def load_clips(
     """Returns the clips' features, joined by id; on the CPU frames stay memory-mapped.
 
     Raises:
-        AbawkitError: A clip is not in one of the stores.
+        AbawkitError: A clip is not in one of the stores, or has several text vectors.
     """
     for modality, store in stores.items():
         absent = [clip for clip in ids if clip not in store]
@@ -80,12 +80,13 @@ def load_clips(
                 f"{len(absent)} of {len(ids)} clips have no {modality} features",
                 path=store.path,
                 got=f"missing: {', '.join(absent[:5])}{' …' if len(absent) > 5 else ''}",
-                todo=f"abawkit extract --modality {modality}",
+                todo=store.spec.command,
             )
     present = {m: np.array([store.status(c) == Status.PRESENT for c in ids], bool) for m, store in stores.items()}
     text = None
     if "text" in stores:
         rows = [np.asarray(stores["text"].frames(clip), np.float32) for clip in ids]
+        _refuse_tokens(stores["text"], ids, rows)
         zero = np.zeros(stores["text"].spec.dim, np.float32)
         matrix = torch.from_numpy(np.stack([row[0] if len(row) else zero for row in rows]))
         text = torch.nn.functional.normalize(matrix, dim=1).to(device)  # a row of zeros stays zeros
@@ -96,6 +97,19 @@ def load_clips(
     }
     target = None if truth is None else torch.from_numpy(np.asarray(truth, np.float32)).to(device)
     return ClipData(tuple(ids), text, frames, target, present, {})
+
+
+def _refuse_tokens(store: FeatureStore, ids: Sequence[str], rows: Sequence[NDArray[np.float32]]) -> None:
+    # The mean over the tokens would work, and hide that the sequence is not used: it is a store of its own.
+    several = [(clip, len(row)) for clip, row in zip(ids, rows, strict=True) if len(row) > 1]
+    if several:
+        raise AbawkitError(
+            "these text features have one vector per token, and the text encoder takes one vector per clip",
+            path=store.path,
+            got=f"{len(several)} clips with several vectors, such as {several[0][0]} with {several[0][1]}",
+            expected="sentence embeddings",
+            todo="abawkit extract --modality text (without tokens); or name the store: --features text=NAME",
+        )
 
 
 def row_batches(count: int, size: int, *, seed: int | None = None) -> Iterator[list[int]]:

@@ -20,6 +20,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from abawkit.challenge import Task
+from abawkit.data.splitfile import NOT_SAFE
 from abawkit.errors import AbawkitError, UsageError
 from abawkit.fileio import atomic_path, digest_file, read_json
 from abawkit.workspace import Workspace
@@ -98,6 +99,16 @@ class Run:
         """Whether it combines other runs."""
         return bool(self.config["kind"] == "ensemble")
 
+    @property
+    def subject_safe(self) -> bool:
+        """Whether no subject can be both in its training and among the clips that score it."""
+        return bool(self.config.get("subject_safe"))
+
+    @property
+    def subject_note(self) -> str:
+        """Why it is subject-safe, or that it is not, in words."""
+        return str(self.config.get("subject_note", "subject-safe" if self.subject_safe else NOT_SAFE))
+
     @cached_property
     def _clips(self) -> dict[str, Any]:
         return read_json(self.path / "clips.json", "the clip ids of a run")
@@ -154,6 +165,8 @@ class Run:
             "split": self.config["split"],
             "seed": self.config["seed"],
             "scores": self.metrics["scores"],
+            "subject_safe": self.subject_safe,
+            "subject_note": self.subject_note,
         }
 
 

@@ -20,7 +20,8 @@ import torch
 from torch import Tensor, nn
 
 from abawkit.challenge import Task
-from abawkit.data.splits import Split, find_split
+from abawkit.data.splitfile import Split
+from abawkit.data.splits import find_split
 from abawkit.device import pick_device
 from abawkit.errors import AbawkitError, UsageError
 from abawkit.features.spec import Modality
@@ -215,7 +216,7 @@ def _train_run(work: _Work) -> Run:
         "features": {modality: store.path.name for modality, store in work.stores.items()},
         "signatures": {modality: store.spec.signature for modality, store in work.stores.items()},
         "encoders": {modality: asdict(work.encoder(modality)) for modality in work.stores},
-        "subject_safe": bool(work.split.record.get("subject_safe")),
+        "subject_safe": work.split.subject_safe,
     }
     signature = digest_json({"config": config, "version": _TRAINING_VERSION})
     name = f"{work.system.name}-{work.split.name}-s{work.seed}-{signature[:8]}"
@@ -224,7 +225,8 @@ def _train_run(work: _Work) -> Run:
         work.progress.say(f"{name} is already finished")
         return Run.open(path)
     with locked(path, "training this run"), storage_errors(path):
-        write_json(path / "config.json", config)
+        # The words are not part of the signature: other words make no other run.
+        write_json(path / "config.json", config | {"subject_note": work.split.note})
         write_json(path / "env.json", describe(path, work.device, work.stores, work.split))
         write_json(path / "clips.json", {"train": work.split.train.ids, "valid": work.split.valid.ids})
         log = _Log(work.progress, path / "train.log")
@@ -252,7 +254,8 @@ def _predict_test(work: _Work, path: Path, config: dict[str, Any]) -> None:
     ids = test_ids(work.workspace)
     absent = [clip for clip in ids if any(clip not in store for store in work.stores.values())]
     if absent:
-        todo = f"abawkit extract, then: abawkit predict {path.name} --on test"
+        makers = dict.fromkeys(s.spec.command for s in work.stores.values() if any(clip not in s for clip in ids))
+        todo = f"{'; '.join(makers)}; then: abawkit predict {path.name} --on test"
         work.progress.say(f"{len(absent)} of {len(ids)} test clips have no features yet: {todo}")
     elif ids:
         clips = load_clips(work.stores, ids, device=work.device)

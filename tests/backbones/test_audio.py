@@ -12,9 +12,17 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from transformers import AutoModel, Wav2Vec2FeatureExtractor
 
-from abawkit.backbones.audio import FrameGrid, embed_waveforms, frame_grid, load_audio_model, windows
+from abawkit.backbones.audio import (
+    FrameGrid,
+    embed_waveforms,
+    frame_grid,
+    has_emotion_head,
+    layer_choice,
+    load_audio_model,
+    windows,
+)
 from abawkit.backbones.loading import quiet
-from abawkit.errors import AbawkitError
+from abawkit.errors import AbawkitError, UsageError
 from tests import tiny_models
 
 GRID = FrameGrid(16_000, (10, 3, 3, 3, 3, 2, 2), (5, 2, 2, 2, 2, 2, 2))
@@ -195,3 +203,50 @@ def test_folder_without_processor(models: dict[str, Path], tmp_path: Path) -> No
     with pytest.raises(AbawkitError, match="no such file") as caught:
         frame_grid(folder)
     assert "preprocessor_config.json" in str(caught.value)
+
+
+@pytest.mark.parametrize("kind", ["layer", "group", "wavlm"])
+@pytest.mark.parametrize("text", ["0", "1", "-2", "mean:2", "2"])
+def test_layers_are_those_of_transformers(models: dict[str, Path], kind: str, text: str) -> None:
+    layers = layer_choice(text, models[kind])
+    model = load_audio_model(models[kind], device="cpu", layers=layers)
+    waveforms = [sound(length, seed) for seed, length in enumerate((9_000, 5_000, 16_001))]
+    made = embed_waveforms(model, waveforms, window=30, overlap=2)
+    for waveform, values in zip(waveforms, made, strict=True):
+        processor = Wav2Vec2FeatureExtractor.from_pretrained(models[kind])
+        inputs = processor(waveform, sampling_rate=16_000, return_tensors="pt")["input_values"]
+        with torch.no_grad():
+            output = plain_model(models[kind])(inputs, output_hidden_states=True)
+        states, last = output.hidden_states, output.last_hidden_state
+        wanted = {
+            "0": states[0],
+            "1": states[1],
+            "-2": states[1],
+            "2": last,
+            "mean:2": (states[1] + last) / 2,
+        }
+        np.testing.assert_allclose(values, wanted[text][0].numpy(), atol=1e-5)
+
+
+@pytest.mark.parametrize("text", ["3", "-4", "mean:3", "mean:0", "mean:-1", "last", ""])
+def test_layers_that_are_not_there(models: dict[str, Path], text: str) -> None:
+    with pytest.raises(UsageError, match="no such layer"):
+        layer_choice(text, models["layer"])
+
+
+def test_the_emotion_head_is_that_of_the_model_card(models: dict[str, Path]) -> None:
+    """The card's RegressionHead (dropout, dense, tanh, dropout, out_proj), here on every frame."""
+    from safetensors.torch import load_file
+
+    assert has_emotion_head(models["emotion"]) and not has_emotion_head(models["layer"])
+    plain = load_audio_model(models["emotion"], device="cpu")
+    model = load_audio_model(models["emotion"], device="cpu", with_vad=True, layers=(-2,))
+    waveforms = [sound(9_000), sound(30_000, 1)]
+    with_vad = embed_waveforms(model, waveforms, window=30, overlap=2)
+    last = embed_waveforms(plain, waveforms, window=30, overlap=2)
+    weights = {key: value.numpy() for key, value in load_file(models["emotion"] / "model.safetensors").items()}
+    for values, hidden in zip(with_vad, last, strict=True):
+        inner = np.tanh(hidden @ weights["classifier.dense.weight"].T + weights["classifier.dense.bias"])
+        expected = inner @ weights["classifier.out_proj.weight"].T + weights["classifier.out_proj.bias"]
+        assert values.shape == (len(hidden), tiny_models.DIM + 3)
+        np.testing.assert_allclose(values[:, -3:], expected, atol=1e-5)

@@ -30,7 +30,7 @@ def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def fill_cache(cache: Path, name: str, source: Path) -> Path:
-    commit = "0123456789abcdef0123456789abcdef01234567"
+    commit = (KNOWN[name].ref.revision if name in KNOWN else None) or "0123456789abcdef0123456789abcdef01234567"
     repository = cache / ("models--" + name.replace("/", "--"))
     (repository / "refs").mkdir(parents=True)
     (repository / "refs" / "main").write_text(commit)
@@ -60,11 +60,11 @@ def test_missing_model_says_how_to_get_it(cache: Path) -> None:
         resolve(model_ref(name), offline=False)
     assert caught.value.exit_code == 1
     message = str(caught.value)
-    for part in (name, "CC BY-NC-SA 4.0", f"hf download {name}", "--model audio=FOLDER", "--preset lite"):
+    for part in (name, "CC BY-NC-SA 4.0", f"abawkit models fetch {name}", "--model audio=FOLDER", "--preset lite"):
         assert part in message
     with pytest.raises(AbawkitError, match="somebody/else") as caught:
         resolve(ModelRef("somebody/else", revision="v2"), offline=True)
-    assert "hf download somebody/else --revision v2" in str(caught.value)
+    assert "models fetch somebody/else --revision v2" in str(caught.value)
     assert "licence" not in str(caught.value)
 
 
@@ -77,7 +77,7 @@ def test_model_in_the_cache(cache: Path, bert: Path) -> None:
     (snapshot / "model.safetensors").unlink()  # a download that was interrupted
     with pytest.raises(AbawkitError, match="no weights") as caught:
         resolve(model_ref("thenlper/gte-base"), offline=False)
-    assert "hf download" in str(caught.value)
+    assert "models fetch" in str(caught.value)
 
 
 @pytest.mark.parametrize("name", ["./nothing/here", "/nothing/here", "../x", "a/b/c", "", "a\\b"])

@@ -9,7 +9,7 @@ import torch
 from transformers import BertModel, BertTokenizer
 
 from abawkit.backbones.loading import quiet
-from abawkit.backbones.text import TextPooling, embed_texts, load_text_model, token_limit
+from abawkit.backbones.text import TextPooling, embed_texts, embed_tokens, load_text_model, token_limit
 from abawkit.errors import AbawkitError
 from tests import tiny_models
 
@@ -47,6 +47,23 @@ def test_same_as_alone_by_hand_whatever_the_batch(folder: Path, pooling: TextPoo
     assert [count > LIMIT for count in counts] == [False, False, True, False, False]
     again, _ = embed_texts(model, TEXTS[::-1])
     np.testing.assert_allclose(again[::-1], values, atol=1e-5)
+
+
+@pytest.mark.parametrize("batch_tokens", [1, 40, 8192])
+def test_tokens_are_the_hidden_states_of_the_text_alone(folder: Path, batch_tokens: int) -> None:
+    encoder = load_text_model(folder, pooling="cls", max_tokens=LIMIT, device="cpu")
+    values, counts = embed_tokens(encoder, TEXTS, batch_tokens=batch_tokens)
+    model, tokenizer = plain_model(folder)
+    for text, frames, count in zip(TEXTS, values, counts, strict=True):
+        inputs = tokenizer(text, truncation=True, max_length=LIMIT, return_tensors="pt")
+        with torch.no_grad():
+            hidden = model(**inputs).last_hidden_state[0].numpy()
+        assert frames.shape == hidden.shape == (min(count, LIMIT), tiny_models.DIM)
+        np.testing.assert_allclose(frames, hidden, atol=1e-5)
+        # The special tokens are kept: both sentence embeddings can be made of them.
+        np.testing.assert_allclose(frames.mean(0), by_hand(folder, text, "mean"), atol=1e-5)
+        np.testing.assert_allclose(frames[0], by_hand(folder, text, "cls"), atol=1e-5)
+    assert embed_tokens(encoder, []) == ([], [])
 
 
 def test_texts_that_differ_differ(folder: Path) -> None:

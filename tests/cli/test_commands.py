@@ -31,7 +31,8 @@ def fails(folder: Path, *arguments: str, code: int) -> str:
 COMMANDS = [
     *(["demo"], ["init"], ["doctor"], ["config", "show"], ["validate"], ["stats"], ["resplit"], ["extract"]),
     *(["systems", "list"], ["systems", "show"], ["train"], ["predict"], ["runs", "list"], ["runs", "show"]),
-    *(["evaluate"], ["ensemble"], ["submit"], ["check"]),
+    *(["evaluate"], ["ensemble"], ["submit"], ["check"], ["resplit", "list"], ["resplit", "show"]),
+    ["groups", "suggest"],
 ]
 
 
@@ -64,7 +65,7 @@ def test_agreed_json_keys(trained: Path) -> None:
     assert report["ok"] is True and report["counts"]["train"] == 36
     assert set(report["findings"][0]) == {"code", "severity", "path", "line", "message", "got", "expected"}
     stores = run_json(trained, "extract")
-    assert set(stores) == {"stores", "failures"}
+    assert set(stores) == {"ok", "stores", "failures", "findings"}
     keys = {"modality", "path", "signature", "clips", "present", "missing", "failed", "frames"}
     assert all(keys <= set(store) for store in stores["stores"])
     for arguments in (["train", "--system", "F4"], ["evaluate", "F4"], ["runs", "show", "F4"]):
@@ -125,6 +126,11 @@ def test_human_output(trained: Path) -> None:
         (["submit", "--out", "x.csv", "--run", "nope"], 2, "no such run"),
         (["check", "absent.csv"], 2, "cannot be read"),
         (["validate", "absent"], 2, "absent"),
+        (["validate", "--quick", "--deep"], 2, "exclude each other"),
+        (["validate", "--select", "M321,M3x1"], 2, "M321"),
+        (["validate", "--ignore", "S501"], 2, "--codes"),
+        (["validate", "--quick", "--html", "hidden.csv/page.html"], 1, "hidden.csv"),
+        (["validate", "--quick", "--html", "challenge"], 2, "the page cannot be written there"),
         (["init", "absent"], 2, "no such folder"),
         (["demo", "."], 2, "holds something else"),
     ],
@@ -167,6 +173,56 @@ def test_check_finds_and_exits_with_3(trained: Path, tmp_path: Path) -> None:
 def test_validate_exits_with_3(tmp_path: Path) -> None:
     result = run(tmp_path, "validate", str(tmp_path))
     assert result.exit_code == 3 and "F101" in result.stdout
+    result = run(tmp_path, "validate", str(tmp_path), "--ignore", "F101")
+    assert result.exit_code == 0 and "1 finding is left out" in result.stdout and "no errors" in result.stdout
+
+
+def test_validate_says_what_it_looked_at(fresh: Path) -> None:
+    shown = run(fresh, "validate").stdout
+    assert shown.startswith("train_split.csv and valid_split.csv; test clips are those in test_data/raw\n")
+    for words in (
+        "the beginning of every file",
+        "M301 audio/00002.mp3: the clip has no sound file",
+        "… and 2 more F105",
+    ):
+        assert words in shown
+    train = next(line for line in shown.splitlines() if line.startswith(" train "))
+    assert train.split()[:3] == ["train", "36", "36"]
+    assert "names and label files only" in run(fresh, "validate", "--quick").stdout
+
+
+def test_validate_at_three_levels(fresh: Path) -> None:
+    found = {
+        depth: {finding["code"] for finding in run_json(fresh, "validate", *flags)["findings"]}
+        for depth, flags in {"quick": ["--quick"], "default": [], "deep": ["--deep"]}.items()
+    }
+    assert found["quick"] == {"F105", "M301", "M308", "T401"}
+    assert found["default"] == found["quick"] | {"M304", "M306", "M321", "T402"}
+    assert found["deep"] == found["default"] | {"M310"}
+
+
+def test_validate_selects_and_ignores(fresh: Path) -> None:
+    everything = run_json(fresh, "validate")
+    some = run_json(fresh, "validate", "--select", "M3,t402", "--ignore", "M308", "--ignore", "M321")
+    assert {finding["code"] for finding in some["findings"]} == {"M301", "M304", "M306", "T402"}
+    assert some["left_out"] + len(some["findings"]) == len(everything["findings"]) and everything["left_out"] == 0
+    assert some["about"]["level"] == "default" and some["about"]["layout"]["test_folder"] == "test_data"
+
+
+def test_validate_writes_a_page(fresh: Path, tmp_path: Path) -> None:
+    page = tmp_path / "findings.html"
+    result = run(fresh, "validate", "--quick", "--html", str(page))
+    assert result.exit_code == 0 and str(page) in result.stdout
+    assert "M308" in page.read_text(encoding="utf-8")
+
+
+def test_validate_lists_its_codes(tmp_path: Path) -> None:
+    shown = run(tmp_path, "validate", "--codes").stdout
+    table = {record["code"]: record for record in run_json(tmp_path, "validate", "--codes")["codes"]}
+    assert all(code in shown for code in table)
+    assert table["M320"] == {
+        "code": "M320", "severity": "warning", "level": "default", "meaning": "byte-identical files of two clips"
+    }  # fmt: skip
 
 
 def test_more_failures_than_allowed_exit_with_4(challenge_copy: Any) -> None:
@@ -175,7 +231,7 @@ def test_more_failures_than_allowed_exit_with_4(challenge_copy: Any) -> None:
     video.write_bytes(video.read_bytes()[:700])
     arguments = ["extract", "--modality", "motion", "--workers", "1"]
     result = run(root, *arguments)
-    assert result.exit_code == 4 and "1 clips failed" in result.stderr and "failures.csv" in result.output
+    assert result.exit_code == 4 and "1 of 72 clips failed" in result.stderr and "failures.csv" in result.output
     assert run(root, *arguments, "--max-failures", "1").exit_code == 0
 
 

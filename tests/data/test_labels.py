@@ -142,7 +142,7 @@ def test_semicolons_with_decimal_commas_are_one_finding(tmp_path: Path) -> None:
 
 def test_all_zero_target_is_a_warning(tmp_path: Path) -> None:
     path = tmp_path / "a.csv"
-    path.write_text("\n".join([HEADER, "00000,1,1,1,0,1,1", "00001,1,1,1,0,1,1"]))
+    path.write_text("\n".join([HEADER, "00000,.2,.2,.2,0,.2,.2", "00001,.2,.2,.2,0,.2,.2"]))
     report = Report()
     read_labels(path, EMI, report)
     assert [(finding.code, finding.message.split(" is ")[0]) for finding in report.findings] == [

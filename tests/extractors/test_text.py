@@ -8,7 +8,7 @@ import pytest
 
 from abawkit.backbones.text import embed_texts, load_text_model
 from abawkit.data.layout import Clip
-from abawkit.errors import AbawkitError, MediaError, ModalityMissing
+from abawkit.errors import AbawkitError, MediaError, ModalityMissing, UsageError
 from abawkit.extractors.text import TransformerText
 from tests import tiny_models
 
@@ -51,6 +51,21 @@ def test_transcripts_become_one_vector_each(folder: Path, tmp_path: Path) -> Non
     assert [item.warnings for item in loaded] == [(), (), ("transcript of 32 tokens, cut after 24",)]
 
 
+def test_tokens_become_a_frame_each(folder: Path, tmp_path: Path) -> None:
+    extractor = TransformerText(str(folder), tokens=True, dtype="float32")
+    sentences = TransformerText(str(folder), dtype="float32")
+    assert extractor.spec.name == "bert-tiny-tokens" and extractor.spec.signature != sentences.spec.signature
+    loaded = [extractor.load(transcript(tmp_path, text)) for text in ("oh no", "sad " * 30)]
+    (short, times), (cut, _) = extractor.embed(loaded)
+    assert short.shape == (4, tiny_models.DIM) and np.isnan(times).all() and times.shape == (4,)
+    assert cut.shape == (tiny_models.MAX_TOKENS, tiny_models.DIM)
+    assert [item.warnings for item in loaded] == [(), ("transcript of 32 tokens, cut after 24",)]
+    whole = sentences.embed([sentences.load(transcript(tmp_path, "oh no"))])[0][0]
+    np.testing.assert_allclose(short.mean(0, keepdims=True), whole, atol=1e-5)
+    with pytest.raises(UsageError, match="do not go together"):
+        TransformerText(str(folder), tokens=True, pooling="cls")
+
+
 def test_missing_and_broken_transcripts(folder: Path, tmp_path: Path) -> None:
     extractor = TransformerText(str(folder))
     for clip in (Clip("00000"), transcript(tmp_path, ""), transcript(tmp_path, " \n\t\n")):
@@ -84,11 +99,13 @@ def test_pickles_before_and_after_use(folder: Path, tmp_path: Path) -> None:
 
 def test_known_pooling(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "google-bert").mkdir()
+    (tmp_path / "thenlper").mkdir()
+    (tmp_path / "thenlper" / "gte-base").symlink_to(folder)
     (tmp_path / "google-bert" / "bert-large-uncased").symlink_to(folder)
     monkeypatch.chdir(tmp_path)
     assert TransformerText("google-bert/bert-large-uncased").pooling == "cls"
     assert TransformerText("google-bert/bert-large-uncased", pooling="mean").pooling == "mean"
-    assert TransformerText(str(folder)).pooling == "mean"
+    assert TransformerText(str(folder)).pooling == TransformerText("thenlper/gte-base").pooling == "mean"
 
 
 def test_other_models_are_refused(tmp_path: Path) -> None:
@@ -101,8 +118,10 @@ def test_specs_and_loading_need_no_torch(folder: Path, tmp_path: Path) -> None:
     code = (
         "import sys\n"
         "from abawkit.extractors.paper import paper_extractors\n"
-        f"made = paper_extractors({{'text': {str(folder)!r}, 'audio': {str(audio)!r}, 'vision': {str(vision)!r}}})\n"
-        "assert list(made) == ['text', 'audio', 'vision']\n"
+        "from abawkit.workspace import ExtractSettings\n"
+        f"models = dict(text_model={str(folder)!r}, audio_model={str(audio)!r}, vision_model={str(vision)!r})\n"
+        "made = paper_extractors(ExtractSettings(**models))\n"
+        "assert list(made) == ['text', 'audio', 'vision', 'motion']\n"
         "assert not {'torch', 'transformers'} & set(sys.modules)\n"
     )
     root = Path(__file__).parents[2]

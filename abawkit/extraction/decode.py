@@ -1,0 +1,85 @@
+"""Clips decoded ahead of the model, in worker processes, in order."""
+
+from __future__ import annotations
+
+import os
+from collections import deque
+from collections.abc import Iterator, Sequence
+from concurrent.futures import Future, ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
+
+from abawkit.data.layout import Clip
+from abawkit.errors import AbawkitError
+from abawkit.features.spec import Extractor, Loaded
+from abawkit.progress import Task
+from abawkit.workers import worker_pool
+
+#: Clips decoded ahead of the model, per worker: bounds memory whatever the number of clips.
+_AHEAD = 4
+
+
+class DecodingPool:
+    """Decodes clips in order, in worker processes that are started when the first media clip comes."""
+
+    def __init__(self, workers: int) -> None:
+        self._workers = workers
+        self._executor: ProcessPoolExecutor | None = None
+
+    def load(self, extractor: Extractor, clips: Sequence[Clip], task: Task) -> Iterator[Loaded | Exception]:
+        """Yields each clip's decoded form, or the exception that says why there is none, in order."""
+        if extractor.spec.modality == "text":  # a small file each: a process would cost more than it saves
+            for clip in clips:
+                yield _load(extractor, clip)
+                task.advance(1, clip.id)
+            return
+        if self._executor is None:
+            self._executor = worker_pool(self._workers)
+        waiting: deque[tuple[Clip, Future[Loaded | Exception]]] = deque()
+        ahead = self._workers * _AHEAD
+        try:
+            for upcoming in (*clips, *[None] * ahead):
+                if upcoming is not None:
+                    waiting.append((upcoming, self._executor.submit(_load, extractor, upcoming)))
+                if waiting and (upcoming is None or len(waiting) > ahead):
+                    yield waiting[0][1].result()
+                    task.advance(1, waiting.popleft()[0].id)
+        except BrokenProcessPool as error:
+            near = ", ".join(clip.id for clip, _ in waiting)
+            raise AbawkitError(
+                "a decoding process died, most often for lack of memory",
+                got=f"clips in work: {near}",
+                todo="run it again with fewer --workers; nothing finished is lost",
+            ) from error
+
+    def close(self, *, now: bool) -> None:
+        """Ends the workers; ``now`` does not wait for what they are doing."""
+        if self._executor is None:
+            return
+        # concurrent.futures has no public way to end a worker that is in the middle of a clip of twenty minutes.
+        processes = list((self._executor._processes or {}).values())
+        self._executor.shutdown(wait=not now, cancel_futures=True)
+        if now:
+            for process in processes:
+                process.terminate()
+
+
+@contextmanager
+def decoding_pool(wanted: int) -> Iterator[DecodingPool]:
+    """Yields a pool of ``wanted`` processes (0: one per core) and ends it, at once when something went wrong."""
+    pool = DecodingPool(wanted or len(os.sched_getaffinity(0)))
+    try:
+        yield pool
+    except BaseException:
+        pool.close(now=True)
+        raise
+    pool.close(now=False)
+
+
+def _load(extractor: Extractor, clip: Clip) -> Loaded | Exception:
+    try:
+        return extractor.load(clip)
+    except AbawkitError as error:
+        return error
+    except Exception as error:  # any exception at all is this clip's failure, and has to survive pickling
+        return AbawkitError(f"{type(error).__name__}: {error}", path=clip.video or clip.audio)

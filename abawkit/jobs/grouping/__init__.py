@@ -1,0 +1,1 @@
+"""Proxy groups, for data without subject ids: guessing them, and what they say about splits."""

@@ -1,0 +1,281 @@
+"""Extraction against a plain loop over clips, against the model's own rate, and with one clip of 21 minutes.
+
+Three parts, each with its ratio taken in one run: `overhead` (tiny models: what we add to them), `rate` (models of the
+real sizes with random weights: how near end to end comes to their forward passes), `long` (memory), `scan` (planning
+17,246 clips). Without arguments all of them.
+"""
+
+import argparse
+import csv
+import json
+import pickle
+import resource
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import av
+import numpy as np
+import torch
+from PIL import Image
+
+from abawkit.data.layout import ChallengeFolder, Clip
+from abawkit.extraction.pipeline import extract, plan_extraction
+from abawkit.jobs.synthetic.challenge import write_challenge
+from abawkit.media.audio import decode_audio
+from abawkit.workspace import Workspace
+
+SIZES = {"train": 160, "valid": 60, "test": 20}
+SAMPLE_RATE = 16_000
+
+
+def tiny(folder: Path) -> dict[str, Path]:
+    """Saves one tiny model of each kind, with the published convolutions and patch sizes."""
+    import transformers as hf
+
+    size: dict[str, Any] = {
+        "hidden_size": 32, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 32
+    }  # fmt: skip
+    return _save(
+        folder,
+        hf.BertModel(hf.BertConfig(vocab_size=400, **size)),
+        hf.BertTokenizer,
+        hf.Wav2Vec2Model(hf.Wav2Vec2Config(conv_dim=(8,) * 7, **_AUDIO, num_conv_pos_embeddings=16,
+                                     num_conv_pos_embedding_groups=2, **size)),
+        hf.Dinov2Model(hf.Dinov2Config(image_size=56, patch_size=14, **{**size, "mlp_ratio": 1})),
+        56,
+    )  # fmt: skip
+
+
+def full(folder: Path) -> dict[str, Path]:
+    """Saves GTE-base, wav2vec2-large (12 layers) and DINOv2-base sizes with random weights."""
+    import transformers as hf
+
+    large = hf.Wav2Vec2Config(
+        hidden_size=1024, num_hidden_layers=12, num_attention_heads=16, intermediate_size=4096, **_AUDIO
+    )
+    bert = hf.BertModel(hf.BertConfig(vocab_size=400))
+    return _save(
+        folder, bert, hf.BertTokenizer, hf.Wav2Vec2Model(large), hf.Dinov2Model(hf.Dinov2Config(image_size=518)), 224
+    )
+
+
+_AUDIO: dict[str, Any] = {"feat_extract_norm": "layer", "do_stable_layer_norm": True, "conv_bias": True}
+
+
+def _save(folder: Path, text: Any, tokenizer: Any, audio: Any, vision: Any, side: int) -> dict[str, Path]:
+    from transformers import Wav2Vec2FeatureExtractor
+
+    paths = {kind: folder / kind for kind in ("text", "audio", "vision")}
+    for model, path in zip((text, audio, vision), paths.values(), strict=True):
+        model.save_pretrained(path)
+    words = [
+        "[PAD]",
+        "[UNK]",
+        "[CLS]",
+        "[SEP]",
+        "[MASK]",
+        *map(chr, range(97, 123)),
+        *("##" + chr(c) for c in range(97, 123)),
+    ]
+    (paths["text"] / "vocab.txt").write_text("\n".join(words) + "\n")
+    tokenizer(vocab=str(paths["text"] / "vocab.txt"), do_lower_case=True).save_pretrained(paths["text"])
+    Wav2Vec2FeatureExtractor(do_normalize=True, return_attention_mask=True).save_pretrained(paths["audio"])
+    settings = {
+        "image_processor_type": "BitImageProcessor", "do_resize": True, "size": {"shortest_edge": side * 8 // 7},
+        "do_center_crop": True, "crop_size": {"height": side, "width": side}, "resample": 3, "do_rescale": True,
+        "rescale_factor": 1 / 255, "do_normalize": True, "image_mean": [0.485, 0.456, 0.406],
+        "image_std": [0.229, 0.224, 0.225], "do_convert_rgb": True,
+    }  # fmt: skip
+    (paths["vision"] / "preprocessor_config.json").write_text(json.dumps(settings))
+    return paths
+
+
+def loop(kind: str, model_path: Path, clips: list[Clip], out: Path) -> None:
+    """The script that one writes: for each clip open, decode, processor, forward, pickle."""
+    from transformers import AutoFeatureExtractor, AutoImageProcessor, AutoModel, AutoTokenizer
+
+    model = AutoModel.from_pretrained(model_path).eval()
+    makers = {"text": AutoTokenizer, "audio": AutoFeatureExtractor}
+    processor = makers.get(kind, AutoImageProcessor).from_pretrained(
+        model_path, **({"backend": "pil"} if kind == "vision" else {})
+    )
+    out.mkdir()
+    with torch.inference_mode():
+        for clip in clips:
+            if kind == "text" and clip.text is not None:
+                inputs = processor(clip.text.read_text(), return_tensors="pt", truncation=True, max_length=512)
+                values = model(**inputs).last_hidden_state.mean(1)
+            elif kind == "audio" and clip.audio is not None:
+                inputs = processor(_sound(clip.audio), sampling_rate=SAMPLE_RATE, return_tensors="pt")
+                values = model(inputs["input_values"]).last_hidden_state[0]
+            elif kind == "vision" and clip.faces is not None:
+                paths = sorted(clip.faces.glob("*.jpg"), key=lambda path: int(path.stem))
+                if not paths:
+                    continue
+                pixels = processor([Image.open(path).convert("RGB") for path in paths], return_tensors="pt")
+                values = model(pixels["pixel_values"]).last_hidden_state[:, 0]
+            else:
+                continue
+            with (out / f"{clip.id}.pkl").open("wb") as file:
+                pickle.dump(values.numpy(), file)
+
+
+def _sound(path: Path) -> np.ndarray:
+    resampler = av.AudioResampler("flt", "mono", SAMPLE_RATE)
+    with av.open(str(path)) as container:
+        pieces = [piece.to_ndarray()[0] for frame in container.decode(audio=0) for piece in resampler.resample(frame)]
+    return np.concatenate(pieces)
+
+
+def workspace(root: Path, challenge: Path, models: dict[str, Path], **settings: Any) -> Workspace:
+    """Makes a workspace for the preset paper with these models."""
+    root.mkdir()
+    (root / "abawkit.toml").write_text(f'data = "{challenge}"\n')
+    named = {f"extract.{kind}_model": str(path) for kind, path in models.items()}
+    return Workspace.open(root, environ={}, overrides={"extract.device": "cpu"} | named | settings)
+
+
+def timed(work: Callable[[], object]) -> float:
+    """Returns how many seconds it takes."""
+    began = time.perf_counter()
+    work()
+    return time.perf_counter() - began
+
+
+def overhead(scratch: Path) -> None:
+    """Prints clips per second of a plain loop and of ours, with tiny models."""
+    challenge = scratch / "challenge"
+    write_challenge(challenge, **SIZES)
+    models = tiny(scratch / "tiny")
+    folder = ChallengeFolder.open(challenge, workspace(scratch / "w", challenge, models).task)
+    ids = [f"{number:05d}" for number in range(sum(SIZES.values()))]
+    clips = [folder.clip(clip) for clip in ids]
+    for kind in ("text", "audio", "vision"):
+        plain = timed(lambda kind=kind: loop(kind, models[kind], clips, scratch / f"loop-{kind}"))
+        ours = workspace(scratch / f"ours-{kind}", challenge, models)
+        taken = timed(lambda kind=kind, ours=ours: extract(ours, modalities=[kind]))
+        rates = f"loop {len(clips) / plain:7.1f}, ours {len(clips) / taken:7.1f} clips/s"
+        print(f"overhead  {kind:7s} {rates}: {plain / taken:.1f} times")
+
+
+def rate(scratch: Path) -> None:
+    """Prints the rate of the forward pass alone and of the whole extraction, with models of the real sizes."""
+    from transformers import AutoModel
+
+    challenge = scratch / "real"
+    write_challenge(challenge, train=12, valid=4, test=4)
+    models = full(scratch / "full")
+    rng = np.random.default_rng(0)
+    work = workspace(scratch / "full-work", challenge, models)
+    folder = ChallengeFolder.open(challenge, work.task)
+    clips = [folder.clip(f"{number:05d}") for number in range(20)]
+    crops = sum(len(list(clip.faces.glob("*.jpg"))) for clip in clips if clip.faces)
+    seconds = sum(len(decode_audio(clip.audio).waveform) for clip in clips if clip.audio) / SAMPLE_RATE
+    for kind, units, unit, sizes in (
+        ("vision", crops, "images", (8, 16, 32)),
+        ("audio", seconds, "s of sound", (1, 2, 4)),
+    ):
+        model = AutoModel.from_pretrained(models[kind]).eval()
+        best = 0.0
+        with torch.inference_mode():
+            for size in sizes:
+                length = 7 * SAMPLE_RATE
+                shape = (size, 3, 224, 224) if kind == "vision" else (size, length)
+                inputs = torch.from_numpy(rng.normal(size=shape).astype(np.float32))
+                model(inputs[:1])
+                rounds = max(1, 32 // size) if kind == "vision" else max(1, 4 // size)
+                taken = timed(lambda model=model, inputs=inputs, rounds=rounds: [model(inputs) for _ in range(rounds)])
+                done = rounds * size * (1 if kind == "vision" else length / SAMPLE_RATE)
+                best = max(best, done / taken)
+        del model
+        taken = timed(lambda kind=kind: extract(work, modalities=[kind]))
+        ours = units / taken
+        print(f"rate      {kind:7s} forward {best:6.2f}, end to end {ours:6.2f} {unit}/s: {ours / best:.0%}")
+
+
+def long(scratch: Path) -> None:
+    """Prints the peak memory with and without a clip of 21 minutes (sound and pictures)."""
+    from abawkit.media.encode import write_mp3, write_video
+
+    challenge = scratch / "long"
+    write_challenge(challenge, train=12, valid=4, test=4)
+    models = tiny(scratch / "tiny-long")
+    peaks = []
+    for name in ("without", "with"):
+        if name == "with":
+            seconds = 1_250
+            rng = np.random.default_rng(0)
+            sound = rng.normal(0, 0.1, seconds * SAMPLE_RATE).astype(np.float32)
+            frame = rng.integers(0, 255, (240, 320, 3), dtype=np.uint8)
+            write_video(
+                challenge / "raw/00003.mp4", (frame for _ in range(seconds * 10)), [k / 10 for k in range(seconds * 10)]
+            )
+            write_mp3(challenge / "audio/00003.mp3", sound)
+        work = workspace(scratch / f"long-{name}", challenge, models)
+        code = "\n".join(
+            [
+                "import resource",
+                "from pathlib import Path",
+                "from abawkit.extraction.pipeline import extract",
+                "from abawkit.workspace import Workspace",
+                f"overrides = {_overrides(models)!r}",
+                f"work = Workspace.open(Path({str(work.root)!r}), environ={{}}, overrides=overrides)",
+                "extract(work, modalities=['audio', 'vision'])",
+                "for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN):",
+                "    print(resource.getrusage(who).ru_maxrss)",
+            ]
+        )
+        told = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+        peaks.append([int(word) / 1024 for word in told.split()])
+    for who, without, extra in zip(("main process", "largest worker"), *peaks, strict=True):
+        print(f"long      {who:14s} {without:5.0f} MiB without, {extra:5.0f} MiB with a clip of 21 minutes")
+
+
+def _overrides(models: dict[str, Path]) -> dict[str, str]:
+    return {"extract.device": "cpu"} | {f"extract.{kind}_model": str(path) for kind, path in models.items()}
+
+
+def scan(scratch: Path) -> None:
+    """Prints how long a plan of 17,246 clips with 65 crops each takes, before anything is done."""
+    challenge = scratch / "scan"
+    counts = {"train": 8_072, "valid": 4_588, "test": 4_586}
+    ids = [f"{number:05d}" for number in range(sum(counts.values()))]
+    header = ["Filename", "Admiration", "Amusement", "Determination", "Empathic Pain", "Excitement", "Joy"]
+    challenge.mkdir()
+    for name, members in (("train", ids[:8_072]), ("valid", ids[8_072:12_660])):
+        with (challenge / f"{name}_split.csv").open("w", newline="") as file:
+            csv.writer(file).writerows([header, *([clip, 0.5, 0, 0, 0, 0.5, 0] for clip in members)])
+    for clip in ids:
+        base = challenge / "test" if int(clip) >= 12_660 else challenge
+        for kind, suffix in (("raw", ".mp4"), ("audio", ".mp3"), ("text", ".txt")):
+            (base / kind).mkdir(parents=True, exist_ok=True)
+            (base / kind / (clip + suffix)).write_bytes(clip.encode())
+        faces = base / "face_images" / clip
+        faces.mkdir(parents=True)
+        for k in range(65):
+            (faces / f"{k}.jpg").touch()
+    work = workspace(scratch / "scan-work", challenge, tiny(scratch / "tiny-scan"))
+    for kind in ("text", "audio", "vision"):
+        taken = timed(lambda kind=kind: plan_extraction(work, modalities=[kind]))
+        print(f"scan      {kind:7s} plan of {len(ids)} clips: {taken:.1f} s")
+
+
+def main() -> None:
+    """Runs the parts that were asked for."""
+    parts = {"overhead": overhead, "rate": rate, "long": long, "scan": scan}
+    parser = argparse.ArgumentParser()
+    parser.add_argument("parts", nargs="*", choices=[*parts, []], default=list(parts))
+    for name in parser.parse_args().parts:
+        with tempfile.TemporaryDirectory() as folder:
+            parts[name](Path(folder))
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    print(f"largest memory of this process: {peak:.0f} MiB")
+
+
+if __name__ == "__main__":
+    main()

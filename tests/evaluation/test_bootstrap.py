@@ -1,0 +1,200 @@
+"""The interval of a score: what is drawn, how it is counted, and that it holds what it says when clips err together."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+from scipy.stats import norm, pearsonr
+
+from abawkit.data.groups import write_groups
+from abawkit.data.splits import resplit
+from abawkit.errors import FindingsError, UsageError
+from abawkit.evaluation.scores import Interval, evaluate, interval
+from abawkit.training.runs import find_run
+from abawkit.training.stages import train
+from abawkit.workspace import Workspace
+from tests.evaluation.clustered import coverage
+
+
+def noisy(clips: int, targets: int, seed: int) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    rng = np.random.default_rng(seed)
+    truth = rng.random((clips, targets))
+    return truth, truth + rng.normal(size=truth.shape)
+
+
+def ends(drawn: Interval) -> list[float]:
+    return [drawn.low, drawn.high]
+
+
+def test_groups_of_one_clip_are_the_bootstrap_by_clip() -> None:
+    truth, prediction = noisy(90, 6, 0)
+    by_clip = interval(truth, prediction)
+    assert interval(truth, prediction, groups=[f"clip {n}" for n in range(90)]) == by_clip
+    assert by_clip.units == 90 and by_clip.resamples == 2000
+    assert interval(truth, prediction, seed=1) != by_clip
+
+
+def test_whole_groups_are_drawn() -> None:
+    """Against the loop written out: groups with replacement, all clips of each, the score of what was drawn."""
+    truth, prediction = noisy(60, 2, 1)
+    groups = np.random.default_rng(2).integers(0, 15, 60)
+    groups[groups == 3] = 4  # sizes differ
+    rows = [np.flatnonzero(groups == name) for name in np.unique(groups)]
+    rng = np.random.default_rng(3)
+    means = []
+    for _ in range(4000):
+        drawn = np.concatenate([rows[unit] for unit in rng.integers(0, len(rows), len(rows))])
+        means.append(np.mean([pearsonr(truth[drawn, e], prediction[drawn, e]).statistic for e in range(2)]))
+    found = interval(truth, prediction, groups=[str(name) for name in groups], resamples=4000)
+    assert found.units == len(rows)
+    assert ends(found) == pytest.approx(np.percentile(means, [2.5, 97.5]), abs=0.015)
+    assert ends(found) != pytest.approx(ends(interval(truth, prediction)), abs=0.015)
+
+
+def test_names_of_groups_do_not_matter_and_their_first_clips_order_them() -> None:
+    truth, prediction = noisy(40, 3, 4)
+    groups = [str(n % 10) for n in range(40)]
+    assert interval(truth, prediction, groups=groups) == interval(
+        truth, prediction, groups=[f"person {9 - int(name)}" for name in groups]
+    )
+
+
+def test_the_interval_by_clip_covers_too_little_and_that_by_group_about_95_percent() -> None:
+    by_clip, by_group = coverage(times=120, persons=60, clips_each=8, resamples=300)
+    assert by_clip < 0.8
+    assert 0.88 <= by_group <= 1.0
+
+
+def test_where_clips_err_alone_both_cover_alike() -> None:
+    by_clip, by_group = coverage(times=120, persons=60, clips_each=8, resamples=300, common=0.0)
+    assert 0.88 <= by_clip <= 1.0 and 0.88 <= by_group <= 1.0
+
+
+def test_one_group_has_no_interval() -> None:
+    truth, prediction = noisy(20, 2, 5)
+    for found in (interval(truth, prediction, groups=["a"] * 20), interval(truth[:1], prediction[:1])):
+        assert np.isnan(ends(found)).all() and found.units == 1 and found.undefined == found.resamples
+
+
+def test_resamples_without_a_score_are_counted() -> None:
+    rng = np.random.default_rng(6)
+    truth, prediction = rng.random((8, 2)), rng.random((8, 2))
+    truth[:, 1] = 0
+    truth[:2, 1] = 1  # constant in the resamples that draw neither of the first two, or nothing else
+    absent = (6 / 8) ** 8 + (2 / 8) ** 8
+    found = interval(truth, prediction, resamples=20_000)
+    assert found.partial / found.resamples == pytest.approx(absent, abs=3 * (absent / 20_000) ** 0.5)
+    assert found.undefined <= 5 and "a target had a constant truth" in found.remark
+    prediction[:, 0] = 0.5
+    prediction[0, 0] = 0.7  # constant prediction in the resamples without the first clip: no score at all
+    absent = (7 / 8) ** 8
+    found = interval(truth, prediction, resamples=20_000)
+    assert found.undefined / found.resamples == pytest.approx(absent, abs=3 * (absent / 20_000) ** 0.5)
+    assert "of 20000 resamples had no score and are left out" in found.remark
+
+
+def test_a_target_that_is_constant_throughout_is_left_out_and_not_counted() -> None:
+    truth, prediction = noisy(50, 3, 7)
+    truth[:, 1] = 0
+    found = interval(truth, prediction)
+    assert found == interval(truth[:, [0, 2]], prediction[:, [0, 2]])
+    assert found.partial == found.undefined == 0 and not found.remark
+    prediction[:, 0] = 0.25  # the score is not defined, nor is its interval
+    found = interval(truth, prediction)
+    assert np.isnan(ends(found)).all() and found.undefined == found.resamples
+
+
+def test_macro_f1_has_an_interval_of_its_own() -> None:
+    rng = np.random.default_rng(8)
+    truth = (rng.random((70, 1)) < 0.3).astype(float)
+    prediction = np.clip(truth * 0.4 + rng.random((70, 1)) * 0.6, 0, 1)
+    groups = rng.integers(0, 20, 70)
+    rows = [np.flatnonzero(groups == name) for name in np.unique(groups)]
+
+    def macro_f1(t: NDArray[np.bool_], p: NDArray[np.bool_]) -> float:
+        each = [2 * (a & b).sum() / (a.sum() + b.sum()) for a, b in ((t, p), (~t, ~p)) if a.any() or b.any()]
+        return float(np.mean(each))
+
+    scores = []
+    for _ in range(4000):
+        drawn = np.concatenate([rows[unit] for unit in rng.integers(0, len(rows), len(rows))])
+        scores.append(macro_f1(truth[drawn, 0] > 0.5, prediction[drawn, 0] >= 0.5))
+    found = interval(truth, prediction, score="macro_f1", groups=[str(name) for name in groups], resamples=4000)
+    assert ends(found) == pytest.approx(np.percentile(scores, [2.5, 97.5]), abs=0.015)
+    assert found.undefined == 0
+
+
+def test_two_targets_of_macro_f1_are_averaged() -> None:
+    truth = np.array([[0.0, 1.0], [1.0, 1.0]] * 20)
+    found = interval(truth, truth[:, ::-1] * 0 + truth, score="macro_f1")
+    assert ends(found) == [1.0, 1.0]
+
+
+@pytest.fixture
+def workspace(trained_copy: Path) -> Workspace:
+    return Workspace.open(trained_copy, environ={})
+
+
+def test_evaluate_by_a_groups_file(workspace: Workspace) -> None:
+    run = find_run(workspace, "F1")
+    ids = run.predictions("valid", workspace.task).ids
+    by_clip = evaluate(workspace, run)
+    assert by_clip.groups is None and by_clip.interval.units == 24
+    assert by_clip.resampled_by == "by clip: too narrow when clips share persons or seed videos"
+    path = workspace.root / "who.csv"
+    write_groups(path, workspace.task, {clip: f"person {n // 3}" for n, clip in enumerate(ids[:21])})
+    found = evaluate(workspace, run, groups=path)
+    assert found.interval.units == 7 + 3 and found.ungrouped == 3 and found.scores.n == 24
+    assert found.resampled_by.startswith("by 7 subjects and 3 clip(s) without a group: few")
+    record = found.to_json()["scores"]["valid"]
+    assert record["interval95"] == ends(found.interval) != by_clip.to_json()["scores"]["valid"]["interval95"]
+    assert record["interval_note"] == f"resampled {found.resampled_by}" and record["interval_of"] == "mean_pearson"
+    assert record["interval_groups"]["kind"] == "subject" and not record["interval_groups"]["proxy"]
+    assert record["interval_resamples"]["drawn"] == 2000
+    write_groups(path, workspace.task, {clip: f"p{n}" for n, clip in enumerate(ids)}, "proxy_person")
+    same = evaluate(workspace, run, groups=path)
+    assert same.interval == by_clip.interval and "24 guessed persons (proxy)" in same.resampled_by
+
+
+def test_groups_files_that_do_not_fit(workspace: Workspace) -> None:
+    run = find_run(workspace, "F1")
+    path = workspace.root / "who.csv"
+    path.write_text("Filename,who\n99999,ann\n")
+    with pytest.raises(UsageError, match="none of the scored clips is in the groups file"):
+        evaluate(workspace, run, groups=path)
+    ids = run.predictions("valid", workspace.task).ids
+    path.write_text(f"Filename,who,age\n{ids[0]},ann,30\n{ids[1]},,30\nx,bob,1\n")
+    with pytest.raises(FindingsError, match="2 error"):
+        evaluate(workspace, run, groups=path)
+    path.write_text(f"Filename,who,age\n{ids[0]},ann,30\n{int(ids[1])},bob,30\n{int(ids[2])},bob,3\n")
+    notes = evaluate(workspace, run, groups=path).notes
+    assert len(notes) == 2 and "'who' is taken as the group" in notes[0] + notes[1]
+    assert any("and 1 more such" in note for note in notes)
+
+
+def test_a_split_by_groups_gives_its_groups(workspace: Workspace) -> None:
+    ids = [f"{number:05d}" for number in range(60)]
+    path = workspace.root / "who.csv"
+    write_groups(path, workspace.task, {clip: f"person {n // 2}" for n, clip in enumerate(ids)}, "proxy_person")
+    split = resplit(workspace, "4:1", groups=path)
+    run = train(workspace, "F3", split=split.name)
+    found = evaluate(workspace, run)
+    assert found.groups is not None and found.interval.units == 6 and "6 guessed persons (proxy)" in found.resampled_by
+    labels = workspace.root / "hidden.csv"
+    on_test = evaluate(workspace, run, "test", labels=labels)  # the split's groups have no test clips
+    assert on_test.groups is None and on_test.resampled_by.startswith("by clip")
+    groups_file = split.folder / "groups.csv"
+    groups_file.write_text(groups_file.read_text().replace("person 20", "person 21"))
+    with pytest.raises(FindingsError, match="changed after the split was made"):
+        evaluate(workspace, run)
+
+
+def test_the_normal_interval_agrees_for_many_clips() -> None:
+    """Fisher's z: for normal data the bootstrap is close to the textbook interval of r."""
+    rng = np.random.default_rng(9)
+    truth = rng.normal(size=(1500, 1))
+    prediction = 0.5 * truth + np.sqrt(0.75) * rng.normal(size=truth.shape)
+    z = np.arctanh(pearsonr(truth[:, 0], prediction[:, 0]).statistic)
+    expected = np.tanh(z + norm.ppf([0.025, 0.975]) / np.sqrt(1497))
+    assert ends(interval(truth, prediction)) == pytest.approx(expected, abs=0.008)
