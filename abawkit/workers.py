@@ -84,7 +84,10 @@ def in_processes(
             bar.advance(len(results))
             yield from results
     except BrokenProcessPool as error:
-        todo = "run it again with fewer --workers, or on a machine with more memory"
+        todo = (
+            "run it again with fewer --workers, or on a machine with more memory; in a script of your own, call it "
+            "below `if __name__ == '__main__':`, since workers import the script"
+        )
         raise AbawkitError("a worker process died, probably for want of memory", todo=todo) from error
     finally:
         pool.shutdown(wait=False, cancel_futures=True)

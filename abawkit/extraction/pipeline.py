@@ -125,8 +125,9 @@ def extract(
         extractors: Other extractors than the preset's.
         progress: What to report to.
 
-    A clip that lacks a modality is recorded as missing; one that cannot be decoded is recorded as failed, with the
-    reason, and the work goes on. Killed at any moment, it goes on from the last whole segment.
+    A modality that not one of the clips has gets no store, and a clip that lacks it is recorded as missing; a clip that
+    cannot be decoded is recorded as failed, with the reason, and the work goes on. Killed at any moment, it goes on
+    from the last whole segment.
 
     Raises:
         UsageError: There is no challenge folder, or a modality, split or clip is unknown.
@@ -141,6 +142,11 @@ def extract(
         for modality in names:
             extractor, spec = available[modality]
             path = workspace.features / modality / spec.folder
+            everyone = (clip for members in clips.values() for clip in members)
+            if not (path / MANIFEST).exists() and not any(extractor.source(clip) for clip in everyone):
+                # A store in which every clip is missing would be trained on without a word.
+                progress.say(f"{modality}: none of the {len(wanted)} clips has what it is made from: no store is made")
+                continue
             with open_for_writing(path, spec, shard=None if shard is None else (shard.number, shard.count)) as writer:
                 plan = _plan(workspace, clips, extractor, writer.store, retry_failed=retry_failed)
                 _tell(plan, progress)

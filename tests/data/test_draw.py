@@ -195,6 +195,21 @@ def test_no_exchange_brings_a_side_nearer(seed: int) -> None:
             assert off(tried) >= off(side)
 
 
+def test_the_draws_stay_as_they_are() -> None:
+    # A draw that changes would change everybody's splits.
+    cast = np.random.default_rng(7).integers(0, 7, (40, 3))
+    votes = np.stack([(cast == target).sum(axis=1) / 3 for target in range(6)], axis=1)
+    ids = clips(40)
+    held = hold_out(in_order(ids[20:], {}, 42), 12, least=0, labels=dict(zip(ids, votes, strict=True)))
+    assert " ".join(clip[3:] for clip in sorted(held)) == "22 24 27 28 29 30 34 39"
+    parts = deal_out(in_order(ids, {clip: clip[3] for clip in ids[::2]}, 42), 3)
+    assert [" ".join(clip[3:] for clip in sorted(part)) for part in parts] == [
+        "01 03 07 15 20 22 24 26 28 30 32 34 36 38",
+        "05 10 11 12 14 16 18 19 23 25 29 35 39",
+        "00 02 04 06 08 09 13 17 21 27 31 33 37",
+    ]
+
+
 def test_sides_before_this_one_are_left_alone() -> None:
     rng = np.random.default_rng(3)
     side = np.repeat([0, 1, 2], 20)

@@ -357,3 +357,12 @@ def test_shards_and_the_whole_do_not_write_at_the_same_time(tmp_path: Path) -> N
 def test_what_is_no_shard(text: str) -> None:
     with pytest.raises(UsageError, match="not a shard"):
         Shard.parse(text)
+
+
+def test_a_modality_that_no_clip_has_gets_no_store(fresh: Path) -> None:
+    """The preset paper takes motion from openface/, which is not there."""
+    workspace = Workspace.open(fresh, environ={}, overrides={"extract.preset": "paper"})
+    done = extract(workspace, modalities=["motion"])
+    assert done.stores == () and not list_stores(workspace.features)
+    with pytest.raises(UsageError, match="no motion features"):
+        choose_store(workspace.features, "motion", lite=False)

@@ -43,6 +43,9 @@ def test_a_chain_of_texts_is_not_one_group() -> None:
     labels = cluster_texts(chain)
     assert labels[0] == labels[1] and len(set(labels.tolist())) >= 6
     assert max(np.bincount(labels)) <= 6
+    more = cluster_texts([*SENTENCES, *chain, *SENTENCES])  # numbers go on from one part to the next
+    assert len(set(more.tolist())) == len(set(labels.tolist())) + len(SENTENCES)
+    assert (more[: len(SENTENCES)] == more[-len(SENTENCES) :]).all()
 
 
 WORDS = st.lists(st.sampled_from(list("abcdefg")), min_size=3, max_size=6).map(" ".join)
@@ -119,7 +122,7 @@ def test_constant_values_and_scales_do_not_matter() -> None:
     clips, _ = clips_of(rng, 10, 4)
     points, _ = person_points(clips)
     scale = 10.0 ** rng.integers(-3, 4, 20)
-    other, _ = person_points([np.column_stack([clip * scale, np.full((len(clip), 2), 7.0)]) for clip in clips])
+    other, _ = person_points([np.column_stack([clip * scale, np.full((len(clip), 2), 0.1)]) for clip in clips])
 
     def distances(of: NDArray[np.float64]) -> NDArray[np.float64]:
         return np.linalg.norm(of[:, None] - of, axis=2)

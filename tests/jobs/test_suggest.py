@@ -78,6 +78,7 @@ def test_the_same_again(workspace: Workspace) -> None:
         assert one.groups.path.read_bytes() == other.groups.path.read_bytes()
     suggest(workspace, out=workspace.root / "a")  # what it has written it may write again
     names = sorted(set(again.guesses[0].groups.of.values()))
+    assert Counter(again.guesses[0].groups.of.values())["seed-0001"] == again.guesses[0].sizes[0]
     assert names[0] == "seed-0001" and len(names) == len(again.guesses[0].sizes)
 
 
