@@ -3,7 +3,8 @@
 Writes a challenge folder of a quarter of the official number of clips, with 65 face crops each, no two files alike, and
 one of a quarter of that, to show how time and memory grow, and deletes both again. `--full` takes the official 17,246
 clips: 1.5 million tiny files, 6 GB, some minutes to write. They lie in memory where it is large enough; with
-`--keep FOLDER` they are made there, once, and stay. Everything is measured in one run, with the files in the system's cache.
+`--keep FOLDER` they are made there, once, and stay. Everything is measured in one run, with the files in the system's
+cache.
 """
 
 import argparse
