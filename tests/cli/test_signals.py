@@ -18,7 +18,14 @@ def interrupt(folder: Path, arguments: list[str], ready: str, number: int, envir
     """Starts the command, sends the signal once a file matching ``ready`` is there, returns exit code and stderr."""
     command = [sys.executable, "-m", "abawkit", *arguments]
     process = subprocess.Popen(
-        command, cwd=folder, env=os.environ | environ, stderr=subprocess.PIPE, text=True, start_new_session=True
+        command,
+        cwd=folder,
+        env=os.environ | environ,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+        # A shell without job control lets what it starts in the background ignore Ctrl-C, and that is inherited.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
     deadline = time.monotonic() + 120
     while not list(folder.glob(ready)) and process.poll() is None and time.monotonic() < deadline:
@@ -27,7 +34,12 @@ def interrupt(folder: Path, arguments: list[str], ready: str, number: int, envir
         os.killpg(process.pid, number)  # as a terminal does: to the whole group
     else:
         process.send_signal(number)
-    _, stderr = process.communicate(timeout=60)
+    try:
+        _, stderr = process.communicate(timeout=60)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.communicate()
+        raise
     return process.returncode, stderr
 
 
