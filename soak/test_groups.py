@@ -4,7 +4,6 @@ Prints the figures of what was chosen and of what was not: the adjusted Rand ind
 found, and the share of found pairs that are true. All candidates get the same points.
 """
 
-import csv
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +16,7 @@ from sklearn.decomposition import PCA
 from sklearn.metrics import adjusted_rand_score
 from sklearn.neighbors import kneighbors_graph
 
+from abawkit.data.groups import read_groups
 from abawkit.extraction.pipeline import extract
 from abawkit.features.summary import find_store
 from abawkit.jobs.grouping.clusters import person_points
@@ -56,9 +56,9 @@ def test_persons_and_seed_videos(tmp_path: Path, seed: int) -> None:
     suggest(workspace)
 
     def chosen(name: str, known: dict[str, int]) -> tuple[float, float, float]:
-        rows = list(csv.reader((tmp_path / "groups" / f"{name}.csv").open()))[1:]
-        labels = np.unique([group for _, group in rows], return_inverse=True)[1]
-        return show(f"chosen: {name}", np.array([known[clip] for clip, _ in rows]), labels)
+        of = read_groups(tmp_path / "groups" / f"{name}.csv", workspace.task).of
+        labels = np.unique(list(of.values()), return_inverse=True)[1]
+        return show(f"chosen: {name}", np.array([known[clip] for clip in of]), labels)
 
     store = find_store(workspace.features, "vision")
     clips = [clip for clip in store.ids if len(store.frames(clip))]
