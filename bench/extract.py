@@ -42,7 +42,7 @@ def tiny(folder: Path) -> dict[str, Path]:
     }  # fmt: skip
     return _save(
         folder,
-        hf.BertModel(hf.BertConfig(vocab_size=400, **size)),
+        hf.BertModel(hf.BertConfig(vocab_size=57, **size)),
         hf.BertTokenizer,
         hf.Wav2Vec2Model(hf.Wav2Vec2Config(conv_dim=(8,) * 7, **_AUDIO, num_conv_pos_embeddings=16,
                                      num_conv_pos_embedding_groups=2, **size)),
@@ -58,7 +58,7 @@ def full(folder: Path) -> dict[str, Path]:
     large = hf.Wav2Vec2Config(
         hidden_size=1024, num_hidden_layers=12, num_attention_heads=16, intermediate_size=4096, **_AUDIO
     )
-    bert = hf.BertModel(hf.BertConfig(vocab_size=400))
+    bert = hf.BertModel(hf.BertConfig(vocab_size=57))
     return _save(
         folder, bert, hf.BertTokenizer, hf.Wav2Vec2Model(large), hf.Dinov2Model(hf.Dinov2Config(image_size=518)), 224
     )
