@@ -142,8 +142,10 @@ def extract(
         for modality in names:
             extractor, spec = available[modality]
             path = workspace.features / modality / spec.folder
-            everyone = (clip for members in clips.values() for clip in members)
-            if not (path / MANIFEST).exists() and not any(extractor.source(clip) for clip in everyone):
+            # Not of the shard alone: one that happens to have no such clip is still a shard of the store.
+            everyone = clips if shard is None else select_clips(workspace, splits, only, limit)
+            there = (extractor.source(clip) for members in everyone.values() for clip in members)
+            if not (path / MANIFEST).exists() and not any(there):
                 # A store in which every clip is missing would be trained on without a word.
                 progress.say(f"{modality}: none of the {len(wanted)} clips has what it is made from: no store is made")
                 continue

@@ -366,3 +366,33 @@ def test_a_modality_that_no_clip_has_gets_no_store(fresh: Path) -> None:
     assert done.stores == () and not list_stores(workspace.features)
     with pytest.raises(UsageError, match="no motion features"):
         choose_store(workspace.features, "motion", lite=False)
+
+
+@dataclass(frozen=True)
+class OnlyOne:
+    """An extractor for which a single clip has a source."""
+
+    spec: FeatureSpec = DAMAGED
+
+    def source(self, clip: Clip) -> str:
+        return "there" if clip.id == "00009" else ""
+
+    def load(self, clip: Clip) -> Loaded:
+        if clip.id != "00009":
+            raise ModalityMissing("there is none")
+        return Loaded(np.ones((1, 2), np.float32))
+
+    def embed(self, batch: Sequence[Loaded]) -> list[tuple[NDArray[Any], NDArray[np.float32]]]:
+        return [(loaded.data, np.zeros(1, np.float32)) for loaded in batch]
+
+
+def test_a_shard_without_such_clips_is_a_shard_all_the_same(fresh: Path) -> None:
+    workspace = Workspace.open(fresh, environ={})
+    extractors: dict[Modality, Extractor] = {"audio": OnlyOne()}
+    empty = next(
+        k for k in (1, 2) if "00009" not in {c.id for c in select_clips(workspace, shard=Shard(k, 2))["train"]}
+    )
+    for number in (empty, 3 - empty):
+        extract(workspace, modalities=["audio"], shard=Shard(number, 2), extractors=extractors)
+    (store,) = list_stores(workspace.features)
+    assert store.shards is None and len(store) == 72
