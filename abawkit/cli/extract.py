@@ -136,6 +136,14 @@ def extract(
         extract__audio_model=models.get("audio"),
         extract__vision_model=models.get("vision"),
     )
+    of_paper = {
+        "--pooling": pooling, "--tokens": tokens, "--layer": layer, "--with-vad": with_vad, "--faces": faces,
+        "--fps": fps, "--max-frames": max_frames, "--motion": motion, "--openface-bin": openface_bin,
+        "--dtype": dtype, "--model": model,
+    }  # fmt: skip
+    idle = [flag for flag, value in of_paper.items() if value is not None]
+    if opened.settings.extract.preset == "lite" and idle:
+        raise UsageError("the preset lite has nothing to set", got=", ".join(idle), todo="add --preset paper")
     what: dict[str, Any] = {
         "modalities": modality,
         "splits": split,

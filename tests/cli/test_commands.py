@@ -235,6 +235,12 @@ def test_more_failures_than_allowed_exit_with_4(challenge_copy: Any) -> None:
     assert run(root, *arguments, "--max-failures", "1").exit_code == 0
 
 
+@pytest.mark.parametrize("flag", ["--dtype=float32", "--layer=-2", "--with-vad", "--faces=detect", "--motion=flow"])
+def test_flags_that_the_preset_lite_would_ignore_are_refused(fresh: Path, flag: str) -> None:
+    result = run(fresh, "extract", flag)
+    assert result.exit_code == 2 and flag.split("=")[0] in result.stderr and "--preset paper" in result.stderr
+
+
 def test_doctor(tmp_path: Path) -> None:
     result = run(tmp_path, "doctor")
     assert result.exit_code in (0, 3)
