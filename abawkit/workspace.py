@@ -14,7 +14,7 @@ import tomllib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
@@ -23,6 +23,8 @@ from abawkit.errors import UsageError
 from abawkit.fileio import write_text
 
 CONFIG_NAME = "abawkit.toml"
+#: Its presence says that the workspace's labels and features are simulated.
+SIMULATION = "simulation.json"
 _ENV_PREFIX = "ABAWKIT_"
 _ENV_WORKSPACE = "ABAWKIT_WORKSPACE"
 
@@ -56,6 +58,12 @@ class ExtractSettings(_Section):
     transcripts: str = Field(
         "auto",
         description="words: auto (text/ files, else the workspace's), folder (text/ only), or the name of transcripts",
+    )
+    batch: Literal["auto"] | Annotated[int, Field(ge=1)] = Field(
+        "auto", description="most texts, pictures or pieces of sound in one forward pass; auto: what suits the device"
+    )
+    precision: Literal["auto", "float32", "bfloat16"] = Field(
+        "auto", description="of the matrix products; auto: bfloat16 on a GPU, float32 on a CPU"
     )
     whisper_model: str = Field(
         "openai/whisper-large-v3-turbo", description="speech recogniser: model id or local folder"
@@ -118,6 +126,15 @@ class TrainingSettings(_Section):
     dropout: float | None = Field(None, ge=0, lt=1, description="dropout")
     modality_dropout: float | None = Field(None, ge=0, lt=1, description="modality dropout during fusion")
     alpha: float | None = Field(None, ge=0, le=1, description="share of 1 - CCC in the loss; the rest is MSE")
+    min_delta: float | None = Field(None, ge=0, description="by how much the score has to grow to count as better")
+    lr_factor: float | None = Field(None, gt=0, lt=1, description="what a plateau multiplies the rates with")
+    hidden: int | None = Field(None, ge=1, description="size of the text, audio and vision embeddings")
+    motion_hidden: int | None = Field(None, ge=1, description="size of the motion embedding")
+    fusion_hidden: int | None = Field(None, ge=1, description="hidden size of the fusion regressor")
+    frozen_encoders: bool | None = Field(None, description="encoders are not updated during fusion")
+    missing: Literal["zero", "learned", "drop"] | None = Field(
+        None, description="a clip without audio, vision or motion: zeros (the authors'), a learned vector, or left out"
+    )
 
 
 class SubmitSettings(_Section):
@@ -260,6 +277,11 @@ class Workspace:
                 todo=f"write that line into {CONFIG_NAME}, or run: abawkit init DATA --force",
             )
         return self.root / Path(self.settings.data).expanduser()
+
+    @property
+    def simulated(self) -> bool:
+        """Whether ``abawkit simulate`` made it: no score here says anything about real clips."""
+        return (self.root / SIMULATION).is_file()
 
     @property
     def features(self) -> Path:

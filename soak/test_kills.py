@@ -2,34 +2,54 @@
 
 import os
 import random
+import shutil
 import signal
 import subprocess
 import sys
 import time
 from pathlib import Path
 
-import numpy as np
 import pytest
 
 from abawkit.data.splits import resplit
-from abawkit.features.store import FeatureStore, list_stores
 from abawkit.training.runs import find_run
-from abawkit.training.stages import train
+from abawkit.training.train import train
 from abawkit.workspace import Workspace
+from tests import tiny_models
+from tests.kills import Job, kill_to_the_same_end
 
 pytestmark = pytest.mark.soak
 
-KILLS = 30
+EXTRACTION_KILLS, TRANSCRIPTION_KILLS, TRAINING_KILLS = 50, 10, 30
+
+
+def test_extraction(fresh: Path) -> None:
+    environ = {"ABAWKIT_EXTRACT_SEGMENT_CLIPS": "2"}
+    job = Job(("extract", "--workers", "2"), "features", "*/*/segment-*.h5", environ)
+    tally = kill_to_the_same_end(job, fresh, EXTRACTION_KILLS, random.Random(1))
+    print(tally)
+    assert len(tally.quarters) == 4 and len(tally.phases) >= 4
+
+
+def test_transcription(fresh: Path, tmp_path: Path) -> None:
+    model = tiny_models.whisper(tmp_path / "whisper-tiny")
+    anything = {"NO_SPEECH": "1", "LOG_PROBABILITY": "-99", "COMPRESSION": "99"}  # random words pass
+    environ = {f"ABAWKIT_EXTRACT_WHISPER_{name}": value for name, value in anything.items()}
+    arguments = ("transcribe", "--overwrite", "--model", str(model), "--workers", "1", "--device", "cpu")
+    job = Job(arguments, "transcripts", "*/part-*.jsonl", environ)
+    tally = kill_to_the_same_end(job, fresh, TRANSCRIPTION_KILLS, random.Random(3))
+    print(tally)
+    assert len(tally.quarters) >= 3 and len(tally.phases) >= 3
 
 
 def kill_until_done(folder: Path, arguments: list[str], environ: dict[str, str], rng: random.Random) -> int:
-    """Runs the command, killing it at random moments, at most KILLS times; returns how often it was killed."""
+    """Runs the command, killing it at random moments, at most TRAINING_KILLS times; returns how often."""
     command = [sys.executable, "-m", "abawkit", *arguments]
-    for kills in range(KILLS + 1):
+    for kills in range(TRAINING_KILLS + 1):
         process = subprocess.Popen(
             command, cwd=folder, env=os.environ | environ, stderr=subprocess.DEVNULL, start_new_session=True
         )
-        patience = rng.uniform(1.0, 9.0) if kills < KILLS else 600.0
+        patience = rng.uniform(1.0, 9.0) if kills < TRAINING_KILLS else 600.0
         began = time.monotonic()
         while process.poll() is None and time.monotonic() - began < patience:
             time.sleep(0.01)
@@ -41,31 +61,7 @@ def kill_until_done(folder: Path, arguments: list[str], environ: dict[str, str],
     raise AssertionError("it did not end")
 
 
-def same(ours: FeatureStore, theirs: FeatureStore) -> None:
-    assert ours.ids == theirs.ids
-    ours.verify()
-    for clip in ours.ids:
-        np.testing.assert_array_equal(ours.frames(clip), theirs.frames(clip))
-        np.testing.assert_array_equal(ours.times(clip), theirs.times(clip))
-        assert (ours.status(clip), ours.note(clip)) == (theirs.status(clip), theirs.note(clip))
-
-
-def test_extraction(extracted: Path, fresh: Path) -> None:
-    rng, kills = random.Random(1), 0
-    environ = {"ABAWKIT_EXTRACT_SEGMENT_CLIPS": "4"}
-    while kills < KILLS:
-        for store in list_stores(fresh / "features"):
-            for path in store.path.iterdir():
-                path.unlink()
-        kills += kill_until_done(fresh, ["extract", "--workers", "2"], environ, rng)
-        for store in list_stores(fresh / "features"):
-            same(store, FeatureStore.open(extracted / "features" / store.spec.modality / store.path.name))
-    print(f"{kills} kills")
-
-
-def test_training(extracted_copy: Path, tmp_path: Path) -> None:
-    import shutil
-
+def test_training(extracted_copy: Path) -> None:
     workspace = Workspace.open(
         extracted_copy, environ={}, overrides={"training.patience": 60, "training.audio_epochs": 60}
     )
@@ -79,7 +75,7 @@ def test_training(extracted_copy: Path, tmp_path: Path) -> None:
         "ABAWKIT_TRAINING_CHECKPOINT_SECONDS": "0",
     }
     rng, kills = random.Random(2), 0
-    while kills < KILLS:
+    while kills < TRAINING_KILLS:
         shutil.rmtree(workspace.runs)
         shutil.rmtree(workspace.stages)
         kills += kill_until_done(extracted_copy, ["train", "--system", "F4"], environ, rng)

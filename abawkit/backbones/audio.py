@@ -16,13 +16,15 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from abawkit.backbones.batching import batches, forward
+from abawkit.backbones.batching import Computing, batches, forward
 from abawkit.backbones.hub import read_config, read_processor
 from abawkit.backbones.loading import load_model
 from abawkit.errors import AbawkitError, UsageError
 
 Waveform = NDArray[np.float32]
 
+#: Most seconds of sound in one forward pass, padding included, unless a number of pieces is asked for.
+CPU_SECONDS, GPU_SECONDS = 30, 240
 #: Model types of ``config.json`` for which frames, masks and windows are known to be right.
 MODEL_TYPES = ("wav2vec2", "hubert", "wavlm")
 
@@ -211,6 +213,7 @@ class AudioModel:
 
     Attributes:
         model: The transformers model.
+        how: Device and precision of its forward passes.
         grid: Where its frames lie.
         normalise: Each waveform is brought to zero mean and unit variance first.
         padded: Batches may be padded (with the attention mask); False: only waveforms of equal length.
@@ -220,6 +223,7 @@ class AudioModel:
     """
 
     model: Any
+    how: Computing
     grid: FrameGrid
     normalise: bool
     padded: bool
@@ -233,13 +237,13 @@ class AudioModel:
 
 
 def load_audio_model(
-    folder: Path, *, device: str, layers: tuple[int, ...] = (-1,), with_vad: bool = False
+    folder: Path, *, how: Computing, layers: tuple[int, ...] = (-1,), with_vad: bool = False
 ) -> AudioModel:
     """Returns the audio encoder of a folder; of a checkpoint with a head beside it, the encoder alone.
 
     Args:
         folder: The model's folder.
-        device: ``cpu``, ``cuda:0`` …
+        how: Device and precision.
         layers: See :func:`layer_choice`.
         with_vad: Also the emotion head, where :func:`has_emotion_head` says that there is one.
 
@@ -248,18 +252,13 @@ def load_audio_model(
     """
     grid = frame_grid(folder)
     normalise = bool(read_processor(folder, "feature_extractor").get("do_normalize", True))
-    model = load_model(folder, device=device)
-    head = _emotion_head(folder, device) if with_vad else None
-    return AudioModel(model, grid, normalise, model.config.feat_extract_norm == "layer", layers, head)
+    model = load_model(folder, device=how.device)
+    head = _emotion_head(folder, how.device) if with_vad else None
+    return AudioModel(model, how, grid, normalise, model.config.feat_extract_norm == "layer", layers, head)
 
 
 def embed_waveforms(
-    audio_model: AudioModel,
-    waveforms: Sequence[Waveform],
-    *,
-    window: float,
-    overlap: float,
-    batch_seconds: float = 30.0,
+    audio_model: AudioModel, waveforms: Sequence[Waveform], *, window: float, overlap: float
 ) -> list[NDArray[np.float32]]:
     """Returns the hidden states of each waveform: ``float32 [T, D]``, with ``T`` at least 1.
 
@@ -271,7 +270,6 @@ def embed_waveforms(
             zeros to one frame.
         window: Longer waveforms run in windows of this length (seconds).
         overlap: By how much windows overlap (seconds); see :func:`windows`.
-        batch_seconds: Most seconds of sound in one forward pass, padding included.
     """
     grid = audio_model.grid
     prepared = [_prepare(waveform, grid.receptive, normalise=audio_model.normalise) for waveform in waveforms]
@@ -287,9 +285,10 @@ def embed_waveforms(
 
     values = [np.empty((grid.frames(len(waveform)), audio_model.dim), np.float32) for waveform in prepared]
     lengths = [len(piece) for piece, _, _ in pieces]
-    budget = int(batch_seconds * grid.sample_rate)
-    for group in batches(lengths, budget=budget, equal=not audio_model.padded):
-        for index, hidden in zip(group, forward(run, group), strict=True):
+    how, rate = audio_model.how, grid.sample_rate
+    budget = how.budget(CPU_SECONDS * rate, GPU_SECONDS * rate)
+    for group in batches(lengths, budget=budget, equal=not audio_model.padded, most=how.batch):
+        for index, hidden in zip(group, forward(run, group, how, lengths.__getitem__), strict=True):
             _, part, clip = pieces[index]
             offset = part.start // grid.stride
             values[clip][part.first : part.last] = hidden[part.first - offset : part.last - offset]

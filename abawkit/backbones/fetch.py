@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from abawkit.backbones.hub import KNOWN, complete, model_ref, resolve
+from abawkit.backbones.files import YUNET, KnownFile, known_file
+from abawkit.backbones.hub import KNOWN, RECOGNISER, ModelRef, cached_file, complete, model_ref, resolve
 from abawkit.backbones.loading import first_line
 from abawkit.errors import AbawkitError, UsageError
-from abawkit.fileio import locked
+from abawkit.fileio import digest_file, locked
 from abawkit.progress import SILENT, Progress
 
 #: Weights that can be read without running code, and what belongs to them. Nothing of subfolders (other formats).
@@ -24,7 +25,7 @@ def fetch(name: str, *, revision: str | None = None, to: Path | None = None, pro
     """Downloads a model and returns its folder; what is there already is not downloaded again.
 
     Args:
-        name: Model id on the hub.
+        name: Model id on the hub; or ``yunet``, of which the single file is fetched and its path returned.
         revision: Commit, tag or branch; default: the pinned one of a known model, else ``main``.
         to: A folder of its own, to be taken to another machine; default: the Hugging Face cache, where
             ``abawkit extract`` looks for it.
@@ -37,29 +38,75 @@ def fetch(name: str, *, revision: str | None = None, to: Path | None = None, pro
         AbawkitError: There is no such model or revision, it may not be had without an agreement, the hub cannot be
             reached, or the model has no safetensors weights.
     """
-    from huggingface_hub import constants, snapshot_download
-    from huggingface_hub.utils import logging
+    from huggingface_hub import snapshot_download
 
     if Path(name).expanduser().is_dir():
         raise UsageError("this is a folder: there is nothing to fetch", path=name)
+    if (known := known_file(name)) is not None:
+        return fetch_file(known, revision=revision, to=to, progress=progress)
     ref = model_ref(name)
     wanted = revision or ref.revision
+    folder = _download(
+        lambda: snapshot_download(
+            name, revision=wanted, local_dir=to, allow_patterns=list(_WANTED), ignore_patterns=list(_UNWANTED)
+        ),
+        ModelRef(name, wanted, ref.licence),
+        to,
+        progress,
+    )
+    return complete(folder, ref, "a model with config.json and model.safetensors")
+
+
+def fetch_file(
+    known: KnownFile, *, revision: str | None = None, to: Path | None = None, progress: Progress = SILENT
+) -> Path:
+    """Downloads a model that is a single file, and returns its path. At the pinned revision its digest is compared.
+
+    Args:
+        known: The file.
+        revision: As of :func:`fetch`; the digest of another revision's file is not known and not compared.
+        to: As of :func:`fetch`.
+        progress: What to report to.
+
+    Raises:
+        AbawkitError: As :func:`fetch`; or it is not the published file, which then is not kept.
+    """
+    from huggingface_hub import hf_hub_download
+
+    wanted = revision or known.revision
+    ref = ModelRef(known.repository, wanted, known.licence)
+    path = _download(
+        lambda: hf_hub_download(known.repository, known.file, revision=wanted, local_dir=to), ref, to, progress
+    )
+    sha256 = digest_file(path)
+    if wanted == known.revision and sha256 != known.sha256:
+        path.resolve().unlink()
+        path.unlink(missing_ok=True)
+        raise AbawkitError(
+            f"what came is not the published file of {known.repository}",
+            path=path,
+            got=f"SHA-256 {sha256}",
+            expected=f"SHA-256 {known.sha256}",
+            todo="look at what stands between this machine and the hub (a proxy, a mirror), then fetch it again",
+        )
+    return path
+
+
+def _download(download: Callable[[], str], ref: ModelRef, to: Path | None, progress: Progress) -> Path:
+    """Returns what ``download`` returns; one process at a time runs it."""
+    from huggingface_hub import constants
+    from huggingface_hub.utils import logging
+
+    name = ref.id_or_folder
     target = to if to is not None else Path(constants.HF_HUB_CACHE) / ".abawkit" / name.replace("/", "--")
     licence = f"; licence: {ref.licence}" if ref.licence else ""
-    progress.say(f"fetching {name} at {wanted or 'main'}{licence}")
+    progress.say(f"fetching {name} at {ref.revision or 'main'}{licence}")
     logging.set_verbosity_error()  # type: ignore[no-untyped-call]  # it tells each of its retries as a warning; what failed is told below
     with locked(target, f"fetching {name}", wait=_PATIENCE):
         try:
-            folder = snapshot_download(
-                name,
-                revision=wanted,
-                local_dir=to,
-                allow_patterns=list(_WANTED),
-                ignore_patterns=list(_UNWANTED),
-            )
+            return Path(download())
         except Exception as error:  # whatever the network and the hub make of it
-            raise _explained(name, wanted, error) from error
-    return complete(Path(str(folder)), ref, "a model with config.json and model.safetensors")
+            raise _explained(name, ref.revision, error) from error
 
 
 def _explained(name: str, revision: str | None, error: Exception) -> AbawkitError:
@@ -86,23 +133,32 @@ def _explained(name: str, revision: str | None, error: Exception) -> AbawkitErro
 
 
 def known_models() -> list[dict[str, Any]]:
-    """Returns the table of known models: id, modality, values per frame, licence, revision, and where it lies here."""
-    rows = []
-    for name, known in KNOWN.items():
-        try:
-            path = resolve(known.ref, offline=True)
-        except AbawkitError:
-            path = None
-        size = None if path is None else sum(file.stat().st_size for file in path.iterdir() if file.is_file())
-        rows.append(
-            {
-                "model": name,
-                "modality": known.modality,
-                "dim": known.dim,
-                "licence": known.ref.licence,
-                "revision": known.ref.revision,
-                "path": None if path is None else str(path),
-                "bytes": size,
-            }
-        )
+    """Returns the table of known models: id, what it makes, values per frame, licence, revision, where it lies here.
+
+    Besides the models of the modalities it has the speech recogniser and the face detector, which make no frames.
+    """
+    rows = [_row(known.ref, known.modality, known.dim, _found(known.ref)) for known in KNOWN.values()]
+    rows.append(_row(RECOGNISER, "transcript", None, _found(RECOGNISER)))
+    faces = ModelRef(YUNET.repository, YUNET.revision, YUNET.licence)
+    rows.append(_row(faces, "faces", None, cached_file(YUNET.repository, YUNET.file)))
     return rows
+
+
+def _found(ref: ModelRef) -> Path | None:
+    try:
+        return resolve(ref, offline=True)
+    except AbawkitError:
+        return None
+
+
+def _row(ref: ModelRef, modality: str, dim: int | None, path: Path | None) -> dict[str, Any]:
+    files = [] if path is None else [file for file in (path.iterdir() if path.is_dir() else [path]) if file.is_file()]
+    return {
+        "model": ref.id_or_folder,
+        "modality": modality,
+        "dim": dim,
+        "licence": ref.licence,
+        "revision": ref.revision,
+        "path": None if path is None else str(path),
+        "bytes": None if path is None else sum(file.stat().st_size for file in files),
+    }

@@ -14,6 +14,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any, Literal
 
+from abawkit.backbones.files import known_file
 from abawkit.errors import AbawkitError
 from abawkit.fileio import digest_file, read_json
 
@@ -94,6 +95,9 @@ KNOWN: Mapping[str, KnownModel] = {
     )
 }
 
+#: The default speech recogniser, which makes the words that text features are made from.
+RECOGNISER = ModelRef("openai/whisper-large-v3-turbo", "41f01f3fe87f28c78e2fbf8b568835947dd65ed9", "MIT")
+
 _WEIGHTS = "*.safetensors"
 _PICKLES = ("*.bin", "*.pt", "*.pth", "*.ckpt", "*.pkl", "*.h5", "*.msgpack")
 #: Files besides the weights that decide what a model computes.
@@ -109,6 +113,8 @@ def model_ref(name: str) -> ModelRef:
     >>> model_ref("thenlper/gte-base").licence
     'MIT'
     """
+    if name == RECOGNISER.id_or_folder:
+        return RECOGNISER
     return KNOWN[name].ref if name in KNOWN else ModelRef(name)
 
 
@@ -187,11 +193,19 @@ def complete(folder: Path, ref: ModelRef, expected: str, todo: str | None = None
 
 
 def cached_file(repository: str, name: str) -> Path | None:
-    """Returns one file of a repository of the hub from the Hugging Face cache; None when it is not there."""
+    """Returns one file of a repository of the hub from the Hugging Face cache; None when it is not there.
+
+    A known file is looked for at its pinned revision, then, as any other file, at ``main``.
+    """
     from huggingface_hub import try_to_load_from_cache
 
-    found = try_to_load_from_cache(repository, name)
-    return Path(found) if isinstance(found, str) else None
+    known = known_file(repository)
+    revisions = [known.revision, None] if known is not None and known.file == name else [None]
+    for revision in revisions:
+        found = try_to_load_from_cache(repository, name, revision=revision)
+        if isinstance(found, str):
+            return Path(found)
+    return None
 
 
 def weights_digest(folder: Path) -> str:

@@ -10,7 +10,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from abawkit.backbones.batching import batches, forward
+from abawkit.backbones.batching import Computing, batches, forward
 from abawkit.backbones.hub import read_config
 from abawkit.backbones.loading import first_line, load_model, quiet
 from abawkit.errors import AbawkitError
@@ -18,6 +18,8 @@ from abawkit.fileio import read_json
 
 TextPooling = Literal["mean", "cls"]
 
+#: Most tokens of one forward pass, padding included, unless a number of texts is asked for.
+CPU_TOKENS, GPU_TOKENS = 8_192, 65_536
 #: Models that count positions from the padding token's id on.
 _SHIFTED = frozenset({"roberta", "xlm-roberta", "xlm-roberta-xl", "camembert", "mpnet"})
 
@@ -31,12 +33,14 @@ class TextModel:
         tokenizer: Its tokenizer.
         pooling: ``mean``: mean of the last hidden state over the text's own tokens; ``cls``: its first token.
         max_tokens: Where longer texts are cut, special tokens included.
+        how: Device and precision of its forward passes.
     """
 
     model: Any
     tokenizer: Any
     pooling: TextPooling
     max_tokens: int
+    how: Computing
 
 
 def token_limit(folder: Path, wanted: int) -> int:
@@ -63,7 +67,7 @@ def token_limit(folder: Path, wanted: int) -> int:
     return min(limits)
 
 
-def load_text_model(folder: Path, *, pooling: TextPooling, max_tokens: int, device: str) -> TextModel:
+def load_text_model(folder: Path, *, pooling: TextPooling, max_tokens: int, how: Computing) -> TextModel:
     """Returns the text encoder of a folder.
 
     Raises:
@@ -78,7 +82,7 @@ def load_text_model(folder: Path, *, pooling: TextPooling, max_tokens: int, devi
             )
     except Exception as error:  # whatever strange files make of the library
         raise AbawkitError("the tokenizer cannot be loaded", path=folder, got=first_line(error)) from error
-    model = load_model(folder, device=device)
+    model = load_model(folder, device=how.device)
     # Without its files transformers makes a tokenizer of five tokens, to which every word is unknown.
     if not model.config.vocab_size / 2 <= len(tokenizer) <= model.config.vocab_size:
         raise AbawkitError(
@@ -88,18 +92,15 @@ def load_text_model(folder: Path, *, pooling: TextPooling, max_tokens: int, devi
             expected=f"about the model's {model.config.vocab_size}, and no more",
             todo="fetch the whole model again, tokenizer files included",
         )
-    return TextModel(model, tokenizer, pooling, max_tokens)
+    return TextModel(model, tokenizer, pooling, max_tokens, how)
 
 
-def embed_texts(
-    text_model: TextModel, texts: Sequence[str], *, batch_tokens: int = 8192
-) -> tuple[NDArray[np.float32], list[int]]:
+def embed_texts(text_model: TextModel, texts: Sequence[str]) -> tuple[NDArray[np.float32], list[int]]:
     """Returns one vector per text, ``float32 [N, D]``, and how many tokens each text had before it was cut.
 
     Args:
         text_model: The encoder.
         texts: Any number of texts, also none; an empty text is embedded as its special tokens.
-        batch_tokens: Most tokens of one forward pass, padding included.
     """
 
     def pool(hidden: Any, mask: Any) -> Sequence[NDArray[np.float32]]:
@@ -110,13 +111,11 @@ def embed_texts(
             pooled = (hidden * share).sum(1) / share.sum(1)
         return list(_array(pooled))
 
-    rows, counts = _embed(text_model, texts, pool, batch_tokens)
+    rows, counts = _embed(text_model, texts, pool)
     return np.stack(rows) if rows else np.zeros((0, text_model.model.config.hidden_size), np.float32), counts
 
 
-def embed_tokens(
-    text_model: TextModel, texts: Sequence[str], *, batch_tokens: int = 8192
-) -> tuple[list[NDArray[np.float32]], list[int]]:
+def embed_tokens(text_model: TextModel, texts: Sequence[str]) -> tuple[list[NDArray[np.float32]], list[int]]:
     """Returns the last hidden state of each text, ``float32 [T, D]``, and how many tokens it had before it was cut.
 
     The special tokens at the ends are kept, so that the mean of a text's vectors is its sentence embedding with
@@ -125,13 +124,12 @@ def embed_tokens(
     Args:
         text_model: The encoder; its pooling does not matter.
         texts: Any number of texts.
-        batch_tokens: Most tokens of one forward pass, padding included.
     """
 
     def unpad(hidden: Any, mask: Any) -> Sequence[NDArray[np.float32]]:
         return [row[:count] for row, count in zip(_array(hidden), mask.sum(1).tolist(), strict=True)]
 
-    return _embed(text_model, texts, unpad, batch_tokens)
+    return _embed(text_model, texts, unpad)
 
 
 def _array(values: Any) -> NDArray[np.float32]:
@@ -142,28 +140,26 @@ def _array(values: Any) -> NDArray[np.float32]:
 
 
 def _embed(
-    text_model: TextModel,
-    texts: Sequence[str],
-    take: Callable[[Any, Any], Sequence[NDArray[np.float32]]],
-    batch_tokens: int,
+    text_model: TextModel, texts: Sequence[str], take: Callable[[Any, Any], Sequence[NDArray[np.float32]]]
 ) -> tuple[list[NDArray[np.float32]], list[int]]:
     """Returns what ``take`` makes of each text's hidden state ``[B, L, D]`` and mask ``[B, L]``, and token counts."""
-    tokenizer, device = text_model.tokenizer, text_model.model.device
+    tokenizer, how, limit = text_model.tokenizer, text_model.how, text_model.max_tokens
     # Without truncation first, because only then the length of a text that is cut is known.
-    counts = [len(tokenizer(text, verbose=False)["input_ids"]) for text in texts]
+    tokens = tokenizer(list(texts), verbose=False)["input_ids"] if texts else []
+    counts = [len(ids) for ids in tokens]
+    long = [index for index, count in enumerate(counts) if count > limit]
+    if long:
+        cut = tokenizer([texts[index] for index in long], truncation=True, max_length=limit)["input_ids"]
+        for index, ids in zip(long, cut, strict=True):
+            tokens[index] = ids
 
     def run(group: Sequence[int]) -> Sequence[NDArray[np.float32]]:
-        inputs = tokenizer(
-            [texts[index] for index in group],
-            padding=True,
-            truncation=True,
-            max_length=text_model.max_tokens,
-            return_tensors="pt",
-        ).to(device)
-        return take(text_model.model(**inputs).last_hidden_state, inputs["attention_mask"])
+        padded = tokenizer.pad({"input_ids": [tokens[index] for index in group]}, return_tensors="pt", verbose=False)
+        inputs = padded.to(text_model.model.device)
+        return take(text_model.model(**inputs).last_hidden_state.float(), inputs["attention_mask"])
 
     values: dict[int, NDArray[np.float32]] = {}
-    lengths = [min(count, text_model.max_tokens) for count in counts]
-    for group in batches(lengths, budget=batch_tokens, equal=False):
-        values.update(zip(group, forward(run, group), strict=True))
+    lengths = [len(ids) for ids in tokens]
+    for group in batches(lengths, budget=how.budget(CPU_TOKENS, GPU_TOKENS), equal=False, most=how.batch):
+        values.update(zip(group, forward(run, group, how, lengths.__getitem__), strict=True))
     return [values[index] for index in range(len(texts))], counts

@@ -13,8 +13,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from abawkit.backbones.hub import KNOWN, ModelFolder, open_folder
-from abawkit.errors import UsageError
+from abawkit.backbones.batching import Computing
+from abawkit.backbones.files import KnownFile, known_file
+from abawkit.backbones.hub import KNOWN, RECOGNISER, ModelFolder, cached_file, open_folder
+from abawkit.errors import AbawkitError, UsageError
+from abawkit.fileio import digest_file
 
 Array = NDArray[np.float32]
 
@@ -73,7 +76,7 @@ def verify_model(
     """Returns the model as it lies here, and the checks that were made.
 
     Args:
-        name: A known model's id; or a folder that holds one of audeering's kind, with ``published``.
+        name: A known model's id, or ``yunet``; or a folder that holds one of audeering's kind, with ``published``.
         device: ``cpu``, ``cuda:0`` …
         published: What to compare with; default: :data:`PUBLISHED`.
 
@@ -82,19 +85,54 @@ def verify_model(
         AbawkitError: It is not on this machine, or cannot be loaded.
     """
     expected = published or PUBLISHED.get(name)
+    if (file := known_file(name)) is not None:
+        return _file(file)
+    if name == RECOGNISER.id_or_folder:
+        return verify_recogniser(name, device=device)
     if expected is None and name not in KNOWN:
-        raise UsageError("nothing is known about this model", got=name, expected=", ".join(KNOWN))
+        there = [*KNOWN, RECOGNISER.id_or_folder, "yunet"]
+        raise UsageError("nothing is known about this model", got=name, expected=", ".join(there))
     found = open_folder(name, offline=False)
     if expected is not None:
         return found, [*_card(found, expected, device), _alone_and_together(found, "audio", device)]
     return found, [_alone_and_together(found, KNOWN[name].modality, device)]
 
 
+def verify_recogniser(name: str, *, device: str = "cpu") -> tuple[ModelFolder, list[Check]]:
+    """Returns a Whisper model as it lies here, and the check that was made: no output is published.
+
+    Args:
+        name: Model id or folder.
+        device: ``cpu``, ``cuda:0`` …
+
+    Raises:
+        AbawkitError: It is not on this machine, or is no Whisper model.
+    """
+    from abawkit.backbones.whisper import open_whisper
+
+    found = open_whisper(name)
+    return found, [_alone_and_together(found, "transcript", device)]
+
+
+def _file(known: KnownFile) -> tuple[ModelFolder, list[Check]]:
+    path = cached_file(known.repository, known.file)
+    if path is None:
+        raise AbawkitError(
+            f"the model {known.repository} is not on this machine (licence: {known.licence})",
+            expected=known.file,
+            todo="abawkit models fetch yunet",
+        )
+    sha256 = digest_file(path)
+    found = ModelFolder(path, path.stem, known.repository, path.parent.name, sha256, known.licence, 0)
+    same = sha256 == known.sha256
+    return found, [Check("the file's SHA-256", "the pinned revision", known.sha256[:16], sha256[:16], same)]
+
+
 def _card(found: ModelFolder, expected: Published, device: str) -> list[Check]:
     from abawkit.backbones.audio import embed_waveforms, load_audio_model
     from abawkit.backbones.audio import emotions as outputs
 
-    model = load_audio_model(found.path, device=device, with_vad=True)
+    model = load_audio_model(found.path, how=Computing(device), with_vad=True)
     (frames,) = embed_waveforms(model, [np.zeros(16_000, np.float32)], window=30, overlap=2)
     pooled = frames[:, : found.dim].mean(axis=0)
     ends = np.concatenate([pooled[:3], pooled[-3:]])
@@ -121,7 +159,7 @@ def _alone_and_together(found: ModelFolder, modality: str, device: str) -> Check
 def _audio(found: ModelFolder, device: str) -> Callable[[list[int]], Array]:
     from abawkit.backbones.audio import embed_waveforms, load_audio_model
 
-    model = load_audio_model(found.path, device=device)
+    model = load_audio_model(found.path, how=Computing(device))
     rng = np.random.default_rng(0)
     sounds = [rng.normal(0, 0.1, 16_000 + 4_000 * k).astype(np.float32) for k in range(3)]
     return lambda chosen: embed_waveforms(model, [sounds[k] for k in chosen], window=30, overlap=2)[0]
@@ -130,23 +168,40 @@ def _audio(found: ModelFolder, device: str) -> Callable[[list[int]], Array]:
 def _text(found: ModelFolder, device: str) -> Callable[[list[int]], Array]:
     from abawkit.backbones.text import embed_texts, load_text_model
 
-    model = load_text_model(found.path, pooling="mean", max_tokens=512, device=device)
+    model = load_text_model(found.path, pooling="mean", max_tokens=512, how=Computing(device))
     texts = ["I am so happy for you.", "oh no", "that is the best thing I have heard in a very long time, really"]
     return lambda chosen: embed_texts(model, [texts[k] for k in chosen])[0][0]
 
 
 def _vision(found: ModelFolder, device: str) -> Callable[[list[int]], Array]:
-    from abawkit.backbones.vision import embed_images, load_vision_model
+    from abawkit.backbones.vision import embed_pictures, load_vision_model
 
-    model = load_vision_model(found.path, pooling="cls", device=device)
+    model = load_vision_model(found.path, pooling="cls", how=Computing(device))
     rng = np.random.default_rng(0)
-    pictures = [rng.integers(0, 255, (160, 160, 3), dtype=np.uint8) for _ in range(3)]
-    return lambda chosen: embed_images(model, [pictures[k] for k in chosen])[0]
+    pictures = [model.preparation.resized(rng.integers(0, 255, (160, 160, 3), np.uint8)) for _ in range(3)]
+    return lambda chosen: embed_pictures(model, [pictures[k] for k in chosen])[0]
+
+
+def _transcript(found: ModelFolder, device: str) -> Callable[[list[int]], Array]:
+    from abawkit.backbones.speech import Thresholds
+    from abawkit.backbones.whisper import SAMPLE_RATE, load_whisper, transcribe_waveforms
+
+    anything = Thresholds(no_speech=1, log_probability=-np.inf, compression=np.inf)
+    model = load_whisper(found.path, language=None, thresholds=anything, device=device)
+    rng = np.random.default_rng(0)
+    sounds = [rng.normal(0, 0.1, SAMPLE_RATE + 4_000 * k).astype(np.float32) for k in range(3)]
+
+    def run(chosen: list[int]) -> Array:
+        first = transcribe_waveforms(model, [sounds[k] for k in chosen], batch=3)[0].windows[0]
+        return np.array([first["no_speech"], first["log_probability"], first["compression"]], np.float32)
+
+    return run
 
 
 _RUNS: Mapping[str, Callable[[ModelFolder, str], Callable[[list[int]], Array]]] = {
     "audio": _audio,
     "text": _text,
+    "transcript": _transcript,
     "vision": _vision,
 }
 

@@ -10,14 +10,18 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from abawkit.backbones.batching import forward
+from abawkit.backbones.batching import Computing, forward
 from abawkit.backbones.hub import read_config
 from abawkit.backbones.loading import first_line, load_model, quiet
+from abawkit.backbones.pictures import Preparation, check_preparation, read_preparation
 from abawkit.errors import AbawkitError
 
 VisionPooling = Literal["cls", "patch-mean"]
 #: Chosen, because the default depends on whether torchvision is installed and the two give different values.
 PROCESSOR_BACKEND = "pil"
+#: Most pixels and most pictures of one forward pass, unless a number of pictures is asked for: 32 of the usual size on
+#: a CPU, 256 on a GPU.
+CPU_PIXELS, GPU_PIXELS, MOST_PICTURES = 32 * 224**2, 256 * 224**2, 256
 #: Model type of ``config.json`` → tokens before those of the patches and of the registers. Others have no CLS
 #: token (Swin), or drop patches at random (ViT-MAE).
 MODEL_TYPES = {"vit": 1, "vit_msn": 1, "deit": 2, "dinov2": 1, "dinov2_with_registers": 1}
@@ -29,13 +33,15 @@ class VisionModel:
 
     Attributes:
         model: The transformers model.
-        processor: Its image processor, with the backend :data:`PROCESSOR_BACKEND`.
+        preparation: What its image processor does.
         pooling: ``cls``: the first token of the last hidden state; ``patch-mean``: the mean of the patches' tokens.
+        how: Device and precision of its forward passes.
     """
 
     model: Any
-    processor: Any
+    preparation: Preparation
     pooling: VisionPooling
+    how: Computing
 
 
 def check_vision_model(folder: Path) -> None:
@@ -54,7 +60,7 @@ def check_vision_model(folder: Path) -> None:
         )
 
 
-def load_vision_model(folder: Path, *, pooling: VisionPooling, device: str) -> VisionModel:
+def load_vision_model(folder: Path, *, pooling: VisionPooling, how: Computing) -> VisionModel:
     """Returns the image encoder of a folder.
 
     Raises:
@@ -63,6 +69,7 @@ def load_vision_model(folder: Path, *, pooling: VisionPooling, device: str) -> V
     from transformers import AutoImageProcessor
 
     check_vision_model(folder)
+    preparation = read_preparation(folder)
     try:
         with quiet():
             processor = AutoImageProcessor.from_pretrained(
@@ -78,39 +85,41 @@ def load_vision_model(folder: Path, *, pooling: VisionPooling, device: str) -> V
             got=f"{type(processor).__name__} with the backend {backend!r}",
             expected="BitImageProcessor or ViTImageProcessor",
         )
-    return VisionModel(load_model(folder, device=device), processor, pooling)
+    check_preparation(preparation, processor, folder)
+    return VisionModel(load_model(folder, device=how.device), preparation, pooling, how)
 
 
-def embed_images(
-    vision_model: VisionModel, images: Sequence[NDArray[np.uint8]], *, batch_frames: int = 32
-) -> NDArray[np.float32]:
-    """Returns one vector per image: ``float32 [N, D]``.
+def embed_pictures(vision_model: VisionModel, pictures: Sequence[NDArray[np.uint8]]) -> NDArray[np.float32]:
+    """Returns one vector per picture: ``float32 [N, D]``.
 
     Args:
         vision_model: The encoder.
-        images: RGB, ``uint8 [H, W, 3]``, of any size and of several sizes.
-        batch_frames: Most images of one forward pass.
+        pictures: RGB ``uint8 [h, w, 3]``, as :meth:`abawkit.backbones.pictures.Preparation.resized` gives them.
     """
 
     def run(batch: Sequence[NDArray[np.uint8]]) -> Sequence[NDArray[np.float32]]:
-        pixels = vision_model.processor(list(batch), input_data_format="channels_last", return_tensors="pt")
-        return list(embed_pixels(vision_model, pixels["pixel_values"]))
+        return list(embed_pixels(vision_model, vision_model.preparation.scaled(np.stack(batch), device)))
 
-    values = np.empty((len(images), vision_model.model.config.hidden_size), np.float32)
-    for start in range(0, len(images), batch_frames):
-        batch = images[start : start + batch_frames]
-        values[start : start + len(batch)] = forward(run, batch)
+    how, device = vision_model.how, vision_model.model.device
+    pixels = pictures[0].shape[0] * pictures[0].shape[1] if len(pictures) else 1
+    size = how.batch or max(1, min(MOST_PICTURES, how.budget(CPU_PIXELS, GPU_PIXELS) // pixels))
+    values = np.empty((len(pictures), vision_model.model.config.hidden_size), np.float32)
+    for start in range(0, len(pictures), size):
+        batch = pictures[start : start + size]
+        values[start : start + len(batch)] = forward(run, batch, how)
     return values
 
 
 def embed_pixels(vision_model: VisionModel, pixels: Any) -> NDArray[np.float32]:
-    """Returns one vector per image, ``float32 [B, D]``, from the processor's ``pixel_values`` ``[B, 3, H, W]``."""
+    """Returns one vector per picture, ``float32 [B, D]``, from ``pixel_values`` ``[B, 3, H, W]`` on the device."""
+    import torch
+
     model = vision_model.model
-    hidden = model(pixels.to(model.device)).last_hidden_state  # [B, 1 + registers + patches, D]
+    hidden = model(pixels).last_hidden_state  # [B, 1 + registers + patches, D]
     if vision_model.pooling == "cls":
         pooled = hidden[:, 0]
     else:
         first = MODEL_TYPES[model.config.model_type] + getattr(model.config, "num_register_tokens", 0)
-        pooled = hidden[:, first:].mean(1)
-    values: NDArray[np.float32] = pooled.cpu().numpy()
+        pooled = hidden[:, first:].float().mean(1)
+    values: NDArray[np.float32] = pooled.to("cpu", torch.float32).numpy()
     return values

@@ -23,7 +23,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from abawkit.backbones.batching import forward
+from abawkit.backbones.batching import Computing, forward
 from abawkit.backbones.hub import ModelFolder, open_folder, refuse_code
 from abawkit.backbones.loading import first_line, quiet
 from abawkit.backbones.speech import (
@@ -128,6 +128,7 @@ class Whisper:
         features: What makes log-mel spectrograms of waveforms.
         language: Language code to expect; None: found in each clip's first window with sound.
         thresholds: What a window has to pass.
+        how: Its device.
     """
 
     model: Any
@@ -135,6 +136,7 @@ class Whisper:
     features: Any
     language: str | None
     thresholds: Thresholds
+    how: Computing
 
 
 def load_whisper(folder: Path, *, language: str | None, thresholds: Thresholds, device: str) -> Whisper:
@@ -191,7 +193,7 @@ def load_whisper(folder: Path, *, language: str | None, thresholds: Thresholds, 
     except (RuntimeError, AssertionError) as error:
         todo = "choose another with --device"
         raise AbawkitError(f"the device {device!r} cannot be used", got=first_line(error), todo=todo) from error
-    return Whisper(model, tokenizer, features, language, thresholds)
+    return Whisper(model, tokenizer, features, language, thresholds, Computing(device))
 
 
 @dataclass
@@ -240,7 +242,7 @@ def transcribe_waveforms(
         for first in range(0, len(loud), batch):
             group = loud[first : first + batch]
             inputs = [(windows[clip], heard[clip].language) for clip in group]
-            decoded.update(zip(group, forward(partial(_decode, whisper), inputs), strict=True))
+            decoded.update(zip(group, forward(partial(_decode, whisper), inputs, whisper.how), strict=True))
         unfinished = []
         for clip, window in windows.items():
             at[clip] += _enter(whisper, heard[clip], at[clip], len(window) / SAMPLE_RATE, decoded.get(clip))

@@ -79,6 +79,14 @@ def extract(
     dtype: Annotated[
         str | None, typer.Option("--dtype", help="float16 or float32 in the stores.", show_default=False)
     ] = None,
+    batch: Annotated[
+        str | None,
+        typer.Option("--batch", help="Most items of one forward pass: auto or a number.", show_default=False),
+    ] = None,
+    precision: Annotated[
+        str | None,
+        typer.Option("--precision", help="auto (bfloat16 on a GPU), float32 or bfloat16.", show_default=False),
+    ] = None,
     on_damage: Annotated[
         str | None,
         typer.Option(
@@ -122,6 +130,8 @@ def extract(
         extract__workers=workers,
         extract__device=device,
         extract__dtype=dtype,
+        extract__batch=batch,
+        extract__precision=precision,
         extract__on_damage=on_damage,
         extract__text_pooling=pooling,
         extract__text_tokens=tokens,
@@ -139,7 +149,7 @@ def extract(
     of_paper = {
         "--pooling": pooling, "--tokens": tokens, "--layer": layer, "--with-vad": with_vad, "--faces": faces,
         "--fps": fps, "--max-frames": max_frames, "--motion": motion, "--openface-bin": openface_bin,
-        "--dtype": dtype, "--model": model,
+        "--dtype": dtype, "--model": model, "--batch": batch, "--precision": precision,
     }  # fmt: skip
     idle = [flag for flag, value in of_paper.items() if value is not None]
     if opened.settings.extract.preset == "lite" and idle:

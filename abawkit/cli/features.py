@@ -75,10 +75,13 @@ def show(
     """Show a feature store, or one clip in it."""
     from abawkit.cli import console
     from abawkit.errors import AbawkitError
-    from abawkit.features.summary import challenge_ids, coverage, find_store
+    from abawkit.features.summary import challenge_ids, coverage, find_store, what_is_missing
 
     opened = open_workspace(workspace)
     found = find_store(opened.features, store)
+    problem = what_is_missing(found)
+    if problem is not None and not as_json:
+        console.out().print(f"[red]{console.escape(problem)}[/]", soft_wrap=True)
     if clip is not None:
         _show_clip(found, clip, as_json=as_json)
         return
@@ -90,7 +93,8 @@ def show(
     if as_json:
         record = {"path": str(found.path), "signature": found.spec.signature, "segments": len(found.segments)}
         own = {split: vars(c) for split, c in covered.items() if split in splits}
-        console.print_json({**record, "spec": found.spec.to_json(), "splits": own, "clips": len(found)})
+        told = {"spec": found.spec.to_json(), "splits": own, "clips": len(found), "problem": problem}
+        console.print_json({**record, **told})
         return
     spec = {"signature": found.spec.signature, **found.spec.to_json(), "segments": len(found.segments)}
     spec |= {f"preprocessing: {key}": value for key, value in spec.pop("preprocessing").items()}

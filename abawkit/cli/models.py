@@ -1,4 +1,4 @@
-"""``models``: the transformers models behind the preset paper: which are here, fetching them, checking them."""
+"""``models``: the models behind the preset paper and transcribe: which are here, fetching them, checking them."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ import typer
 
 from abawkit.cli.options import DeviceOption, JsonOption
 
-models_app = typer.Typer(help="The models behind the preset paper.", no_args_is_help=True)
+models_app = typer.Typer(help="The models behind the preset paper and transcribe.", no_args_is_help=True)
 
-ModelArgument = Annotated[str, typer.Argument(metavar="MODEL", help="Model id, such as thenlper/gte-base.")]
+ModelArgument = Annotated[str, typer.Argument(metavar="MODEL", help="Model id, such as thenlper/gte-base; or yunet.")]
 
 
 def register(app: typer.Typer) -> None:
@@ -38,7 +38,7 @@ def list_(as_json: JsonOption = False) -> None:
             model["modality"],
             model["licence"] or "?",
             "–" if model["bytes"] is None else human_bytes(model["bytes"]),
-            str(model["dim"]),
+            "–" if model["dim"] is None else str(model["dim"]),
         ]
         for model in models
     ]
@@ -65,6 +65,9 @@ def fetch(
         console.print_json({"model": model, "path": str(folder)})
         return
     console.out().print(f"{model} is in {folder}", soft_wrap=True)
+    if to is not None and folder.is_file():
+        console.next_steps({f"abawkit extract --faces detect --set extract.yunet_model={folder}": "there"})
+        return
     console.next_steps({f"abawkit models verify {model}": "compare it with its published output"})
 
 

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import os
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
+from itertools import islice
 
 from abawkit.data.layout import Clip
 from abawkit.errors import AbawkitError
@@ -15,8 +16,9 @@ from abawkit.features.spec import Extractor, Loaded
 from abawkit.progress import Task
 from abawkit.workers import worker_pool
 
-#: Clips decoded ahead of the model, per worker: bounds memory whatever the number of clips.
-_AHEAD = 4
+#: Clips decoded ahead of the model: at least so many per worker, and more while they are small (bytes, clips), so
+#: that the workers go on while a group of clips is with the model.
+_AHEAD, _AHEAD_BYTES, _AHEAD_CLIPS = 2, 128 * 2**20, 64
 
 
 class DecodingPool:
@@ -26,7 +28,7 @@ class DecodingPool:
         self._workers = workers
         self._executor: ProcessPoolExecutor | None = None
 
-    def load(self, extractor: Extractor, clips: Sequence[Clip], task: Task) -> Iterator[Loaded | Exception]:
+    def load(self, extractor: Extractor, clips: Sequence[Clip], task: Task) -> Generator[Loaded | Exception]:
         """Yields each clip's decoded form, or the exception that says why there is none, in order."""
         if extractor.spec.modality == "text":  # a small file each: a process would cost more than it saves
             for clip in clips:
@@ -36,14 +38,21 @@ class DecodingPool:
         if self._executor is None:
             self._executor = worker_pool(self._workers)
         waiting: deque[tuple[Clip, Future[Loaded | Exception]]] = deque()
-        ahead = self._workers * _AHEAD
+        upcoming, size = iter(clips), 2**22  # bytes of a clip, a running mean
         try:
-            for upcoming in (*clips, *[None] * ahead):
-                if upcoming is not None:
-                    waiting.append((upcoming, self._executor.submit(_load, extractor, upcoming)))
-                if waiting and (upcoming is None or len(waiting) > ahead):
-                    yield waiting[0][1].result()
-                    task.advance(1, waiting.popleft()[0].id)
+            while True:
+                ahead = max(self._workers * _AHEAD, min(_AHEAD_CLIPS, _AHEAD_BYTES // size))
+                for clip in islice(upcoming, max(0, ahead - len(waiting))):
+                    waiting.append((clip, self._executor.submit(_load, extractor, clip)))
+                if not waiting:
+                    return
+                clip, future = waiting[0]
+                result = future.result()
+                waiting.popleft()
+                if isinstance(result, Loaded):
+                    size += (result.data.nbytes - size) // 8 + 1
+                yield result
+                task.advance(1, clip.id)
         except BrokenProcessPool as error:
             near = ", ".join(clip.id for clip, _ in waiting)
             raise AbawkitError(

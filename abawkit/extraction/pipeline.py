@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass, replace
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -93,10 +95,14 @@ def extractors_for(workspace: Workspace, modalities: Sequence[Modality]) -> dict
         from abawkit.extractors.lite import lite_extractors
 
         return lite_extractors(words)
+    from abawkit.backbones.batching import Computing
     from abawkit.extractors.paper import paper_extractors
 
     device = pick_device(settings.device)
-    return paper_extractors(settings, modalities=modalities, transcripts=words, device=device)
+    fast = settings.precision == "bfloat16" or (settings.precision == "auto" and device != "cpu")
+    batch = None if settings.batch == "auto" else settings.batch
+    how = Computing(device, "bfloat16" if fast else "float32", batch)
+    return paper_extractors(settings, modalities=modalities, transcripts=words, how=how)
 
 
 def extract(
@@ -142,6 +148,8 @@ def extract(
         for modality in names:
             extractor, spec = available[modality]
             path = workspace.features / modality / spec.folder
+            if workspace.sources["extract.dtype"] != "default" and spec.dtype != workspace.settings.extract.dtype:
+                progress.say(f"{modality}: stored as {spec.dtype}, whatever extract.dtype says")
             # Not of the shard alone: one that happens to have no such clip is still a shard of the store.
             everyone = clips if shard is None else select_clips(workspace, splits, only, limit)
             there = (extractor.source(clip) for members in everyone.values() for clip in members)
@@ -157,17 +165,18 @@ def extract(
                     writer.finish()
             reports.append(_report(FeatureStore.open(path), wanted, plan.clips))
     failures = list_failures(workspace.features, progress)
-    findings = [finding for store in reports if store.modality == "text" for finding in _mixed(workspace, store.path)]
+    all_of_it = clips if not (splits or only or limit or shard) else None
+    texts = [store.path for store in reports if store.modality == "text"]
+    findings = [finding for path in texts for finding in _mixed(all_of_it or select_clips(workspace), path)]
     for finding in findings:
         progress.say(f"{finding.code}: {finding.message}" + (f" ({finding.got})" if finding.got else ""))
     return Extraction(tuple(reports), failures, tuple(findings))
 
 
-def _mixed(workspace: Workspace, path: Path) -> list[Finding]:
+def _mixed(clips: Mapping[str, Sequence[Clip]], path: Path) -> list[Finding]:
     """Returns the findings on a text store whose transcripts were not all made alike."""
     store = FeatureStore.open(path)
-    everyone = select_clips(workspace).items()
-    made = {split: [made_by(store.source(c.id)) for c in clips if c.id in store] for split, clips in everyone}
+    made = {split: [made_by(store.source(c.id)) for c in some if c.id in store] for split, some in clips.items()}
     return mixed_transcripts(made)
 
 
@@ -221,7 +230,14 @@ def _plan(
     retry_failed: bool,
 ) -> Plan:
     settings = workspace.settings.extract
-    return make_plan(clips, extractor, store, segment_clips=settings.segment_clips, retry_failed=retry_failed)
+    return make_plan(
+        clips,
+        extractor,
+        store,
+        segment_clips=settings.segment_clips,
+        retry_failed=retry_failed,
+        workers=settings.workers,
+    )
 
 
 def _tell(plan: Plan, progress: Progress) -> None:
@@ -241,9 +257,11 @@ def _run(plan: Plan, extractor: Extractor, writer: StoreWriter, pool: DecodingPo
     with progress.task(f"extract {plan.modality}", plan.clips + plan.done) as task:
         if plan.done:
             task.advance(plan.done, "already there")
-        for segment in plan.segments:
-            loaded = pool.load(extractor, [clip for clip, _ in segment], task)
-            writer.add(embed_segment(extractor, writer.spec, segment, loaded))
+        # One stream over all segments: the workers go on while a segment is written.
+        clips = [clip for segment in plan.segments for clip, _ in segment]
+        with closing(pool.load(extractor, clips, task)) as loaded:
+            for segment in plan.segments:
+                writer.add(embed_segment(extractor, writer.spec, segment, islice(loaded, len(segment))))
 
 
 def _report(store: FeatureStore, ids: Sequence[str], extracted: int) -> StoreReport:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,9 +14,13 @@ import numpy as np
 from abawkit.data.layout import Clip
 from abawkit.features.spec import Extractor, FeatureSpec, Modality, Status
 from abawkit.features.store import FeatureStore
+from abawkit.progress import SILENT
+from abawkit.workers import in_processes
 
 #: Frames of a clip of the challenge's mean length (6.9 s), until a store has clips of its own to judge by.
 _TYPICAL_FRAMES: Mapping[Modality, float] = {"text": 1, "audio": 345, "vision": 65, "motion": 200}
+#: From so many clips on, their sources are looked at in several processes: there can be a million face crops.
+_MANY = 4096
 #: From so many present clips on, a store's own mean is taken.
 _ENOUGH_TO_JUDGE = 20
 
@@ -79,6 +84,7 @@ def make_plan(
     *,
     segment_clips: int,
     retry_failed: bool = False,
+    workers: int = 0,
 ) -> Plan:
     """Returns the work that is left: clips that are new, whose source changed, or that failed and are tried again.
 
@@ -88,16 +94,21 @@ def make_plan(
         store: What is there.
         segment_clips: Clips per segment.
         retry_failed: Whether clips that failed are tried again.
+        workers: Processes that look at the sources when there are very many; 0: one per core.
 
     Segments follow from the sorted clip list alone, so that neither an interruption nor the number of workers
     changes which clips share a batch.
     """
+    everyone = sorted((clip for members in clips.values() for clip in members), key=lambda clip: clip.id)
+    with SILENT.task("look at the sources") as bar:
+        sources = in_processes(extractor.source, everyone, workers=workers, bar=bar, chunk=256, inline_below=_MANY)
+        with closing(sources):
+            digests = list(sources)
     work: list[tuple[Clip, str]] = []
     changed = failed = 0
     todo, there = dict.fromkeys(clips, 0), dict.fromkeys(clips, 0)
     split_of = {clip.id: split for split, members in clips.items() for clip in members}
-    for clip in sorted((clip for members in clips.values() for clip in members), key=lambda clip: clip.id):
-        source = extractor.source(clip)
+    for clip, source in zip(everyone, digests, strict=True):
         if clip.id in store:
             same = store.source(clip.id) == source
             bad = store.status(clip.id) == Status.FAILED

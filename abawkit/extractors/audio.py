@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any, Literal
 
 import numpy as np
@@ -17,6 +18,7 @@ from abawkit.backbones.audio import (
     layer_choice,
     load_audio_model,
 )
+from abawkit.backbones.batching import Computing
 from abawkit.backbones.hub import open_folder
 from abawkit.data.layout import Clip
 from abawkit.errors import ModalityMissing, UsageError
@@ -37,8 +39,8 @@ class TransformerAudio:
         layers: Which hidden states; see :func:`abawkit.backbones.audio.layer_choice`.
         with_vad: Append the outputs of the model's emotion head for each frame (arousal, dominance, valence): 1027
             values per frame with the default model.
-        device: ``cpu``, ``cuda:0`` …
-        dtype: Floating-point type in the store; the computation is float32.
+        how: Device, precision and batches of the computation; default: the processor.
+        dtype: Floating-point type in the store.
         offline: See :func:`abawkit.backbones.hub.resolve`.
 
     Raises:
@@ -54,7 +56,7 @@ class TransformerAudio:
         overlap: float = 4.0,
         layers: str = "-1",
         with_vad: bool = False,
-        device: str = "cpu",
+        how: Computing | None = None,
         dtype: Literal["float16", "float32"] = "float16",
         offline: bool = False,
     ) -> None:
@@ -76,7 +78,7 @@ class TransformerAudio:
                 expected="a checkpoint with classifier.dense and classifier.out_proj, as audeering's",
                 todo="leave out --with-vad, or choose another --model audio=ID",
             )
-        self.device = device
+        self.how = replace(how) if how else Computing()
         self.window = window
         self.overlap = overlap
         self.spec = FeatureSpec(
@@ -95,6 +97,7 @@ class TransformerAudio:
                 "layers": list(self.layers),
                 "with_vad": with_vad,
             },
+            precision=self.how.precision,
             dtype=dtype,
             time_source="index",
             licence=found.licence,
@@ -128,12 +131,11 @@ class TransformerAudio:
     def embed(self, batch: Sequence[Loaded]) -> list[tuple[NDArray[np.floating[Any]], NDArray[np.float32]]]:
         """Returns ``float32 [T, D]`` and the times ``float32 [T]`` per clip; T is at least 1."""
         if self._model is None:
-            self._model = load_audio_model(self.folder, device=self.device, layers=self.layers, with_vad=self.with_vad)
+            self._model = load_audio_model(self.folder, how=self.how, layers=self.layers, with_vad=self.with_vad)
         values = embed_waveforms(
             self._model,
             [loaded.data for loaded in batch],
             window=self.window,
             overlap=self.overlap,
-            batch_seconds=30.0 if self.device == "cpu" else 240.0,
         )
         return [(frames, self.grid.times(len(frames))) for frames in values]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
+from abawkit.backbones.batching import Computing
 from abawkit.backbones.hub import KNOWN
 from abawkit.extractors.audio import TransformerAudio
 from abawkit.extractors.motion import motion_extractor
@@ -22,7 +23,7 @@ def paper_extractors(
     *,
     modalities: Sequence[Modality] = MODALITIES,
     transcripts: Transcripts = TEXT_FILES,
-    device: str = "cpu",
+    how: Computing | None = None,
     offline: bool = False,
 ) -> dict[Modality, Extractor]:
     """Returns the extractors of the preset, by modality.
@@ -31,7 +32,7 @@ def paper_extractors(
         settings: Which models, and how they are used; default: the paper's.
         modalities: Which to make; only their models need be on this machine.
         transcripts: Where the words of the text features come from.
-        device: ``cpu``, ``cuda:0`` …
+        how: Device, precision and batches of the computation; default: the processor.
         offline: See :func:`abawkit.backbones.hub.resolve`.
 
     Raises:
@@ -48,7 +49,7 @@ def paper_extractors(
             pooling=wanted.text_pooling,
             tokens=wanted.text_tokens,
             transcripts=transcripts,
-            device=device,
+            how=how,
             dtype=dtype,
             offline=offline,
         )
@@ -57,7 +58,7 @@ def paper_extractors(
             wanted.audio_model or DEFAULTS["audio"],
             layers=wanted.audio_layers,
             with_vad=wanted.audio_vad,
-            device=device,
+            how=how,
             dtype=dtype,
             offline=offline,
         )
@@ -72,7 +73,7 @@ def paper_extractors(
             max_frames=wanted.vision_frames,
             margin=wanted.face_margin,
             detector=pick_detector(wanted.face_detector, wanted.yunet_model) if detect else None,
-            device=device,
+            how=how,
             dtype=dtype,
             offline=offline,
         )

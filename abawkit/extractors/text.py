@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
+from abawkit.backbones.batching import Computing
 from abawkit.backbones.hub import KNOWN, open_folder
 from abawkit.backbones.text import TextModel, TextPooling, embed_texts, embed_tokens, load_text_model, token_limit
 from abawkit.data.layout import Clip
@@ -27,8 +29,8 @@ class TransformerText:
             both ends are kept, so that ``mean`` and ``cls`` can still be made of them. It is another feature, with a
             store of its own.
         max_tokens: Longer transcripts are cut, with a warning; less where the model has fewer positions.
-        device: ``cpu``, ``cuda:0`` …
-        dtype: Floating-point type in the store; the computation is float32.
+        how: Device, precision and batches of the computation; default: the processor.
+        dtype: Floating-point type in the store.
         transcripts: Where the words come from.
         offline: See :func:`abawkit.backbones.hub.resolve`.
 
@@ -44,7 +46,7 @@ class TransformerText:
         pooling: TextPooling | None = None,
         tokens: bool = False,
         max_tokens: int = 512,
-        device: str = "cpu",
+        how: Computing | None = None,
         dtype: Literal["float16", "float32"] = "float16",
         transcripts: Transcripts = TEXT_FILES,
         offline: bool = False,
@@ -55,7 +57,7 @@ class TransformerText:
         found = open_folder(model, offline=offline)
         default: TextPooling = "cls" if model in KNOWN and KNOWN[model].pooling == "cls" else "mean"
         self.folder = found.path
-        self.device = device
+        self.how = replace(how) if how else Computing()
         self.tokens = tokens
         self.transcripts = transcripts
         self.pooling: TextPooling = pooling or default
@@ -74,6 +76,7 @@ class TransformerText:
                 "max_tokens": self.max_tokens,
                 **transcripts.preprocessing,
             },
+            precision=self.how.precision,
             dtype=dtype,
             licence=found.licence,
         )
@@ -101,9 +104,7 @@ class TransformerText:
         T is 1, or with ``tokens`` the number of the transcript's tokens.
         """
         if self._model is None:
-            self._model = load_text_model(
-                self.folder, pooling=self.pooling, max_tokens=self.max_tokens, device=self.device
-            )
+            self._model = load_text_model(self.folder, pooling=self.pooling, max_tokens=self.max_tokens, how=self.how)
         texts = [loaded.text or "" for loaded in batch]
         if self.tokens:
             values, counts = embed_tokens(self._model, texts)

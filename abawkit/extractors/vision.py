@@ -10,13 +10,15 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from abawkit.backbones.batching import Computing
 from abawkit.backbones.hub import cached_file, open_folder
+from abawkit.backbones.pictures import read_preparation
 from abawkit.backbones.vision import (
     PROCESSOR_BACKEND,
     VisionModel,
     VisionPooling,
     check_vision_model,
-    embed_images,
+    embed_pictures,
     load_vision_model,
 )
 from abawkit.data.layout import Clip
@@ -65,7 +67,7 @@ def pick_detector(choice: Literal["auto", "yunet", "haar"], file: str | None = N
     raise UsageError(
         "the face detector YuNet is not on this machine (licence: MIT)",
         expected=YUNET_FILE,
-        todo=f"hf download {YUNET_REPOSITORY} {YUNET_FILE}; or set extract.yunet_model to the file; "
+        todo="abawkit models fetch yunet; or set extract.yunet_model to the file; "
         "or set extract.face_detector to haar, which comes with OpenCV",
     )
 
@@ -85,8 +87,8 @@ class TransformerVision:
         max_frames: Most pictures of one clip; of a longer one so many are taken, spread evenly.
         margin: See :func:`abawkit.media.faces.tracked_face`.
         detector: Finds faces where ``faces`` is ``detect``; default: :func:`abawkit.media.detect.haar`.
-        device: ``cpu``, ``cuda:0`` …
-        dtype: Floating-point type in the store; the computation is float32.
+        how: Device, precision and batches of the computation; default: the processor.
+        dtype: Floating-point type in the store.
         offline: See :func:`abawkit.backbones.hub.resolve`.
 
     Raises:
@@ -104,14 +106,15 @@ class TransformerVision:
         max_frames: int = 400,
         margin: float = 0.25,
         detector: FaceDetector | None = None,
-        device: str = "cpu",
+        how: Computing | None = None,
         dtype: Literal["float16", "float32"] = "float16",
         offline: bool = False,
     ) -> None:
         found = open_folder(model, offline=offline)
         check_vision_model(found.path)
         self.folder = found.path
-        self.device = device
+        self.how = replace(how) if how else Computing()
+        self.preparation = read_preparation(found.path)
         self.faces: Faces = faces
         self.no_face: NoFace = no_face
         self.pooling: VisionPooling = pooling
@@ -130,6 +133,7 @@ class TransformerVision:
             weights=found.weights,
             processor=PROCESSOR_BACKEND,
             preprocessing=self._preprocessing(),
+            precision=self.how.precision,
             dtype=dtype,
             time_source="none" if faces == "organiser" else "pts",
             licence=found.licence,
@@ -166,7 +170,12 @@ class TransformerVision:
         return crops or (media_source(clip.video) if video else "")
 
     def load(self, clip: Clip) -> Loaded:
-        """Returns the pictures, RGB ``uint8 [T, H, W, 3]``, in temporal order.
+        """Returns :meth:`pictures` resized and cropped as the model takes them, RGB ``uint8 [T, h, w, 3]``."""
+        loaded = self.pictures(clip)
+        return replace(loaded, data=np.stack([self.preparation.resized(picture) for picture in loaded.data]))
+
+    def pictures(self, clip: Clip) -> Loaded:
+        """Returns the crops or frames, RGB ``uint8 [T, H, W, 3]``, in temporal order.
 
         Raises:
             ModalityMissing: There is no picture of the kind that is wanted, nor one in its place.
@@ -211,12 +220,8 @@ class TransformerVision:
     def embed(self, batch: Sequence[Loaded]) -> list[tuple[NDArray[np.floating[Any]], NDArray[np.float32]]]:
         """Returns ``float32 [T, D]`` and the times ``float32 [T]`` per clip; NaN where there are none."""
         if self._model is None:
-            self._model = load_vision_model(self.folder, pooling=self.pooling, device=self.device)
-        values = embed_images(
-            self._model,
-            [picture for loaded in batch for picture in loaded.data],
-            batch_frames=32 if self.device == "cpu" else 128,
-        )
+            self._model = load_vision_model(self.folder, pooling=self.pooling, how=self.how)
+        values = embed_pictures(self._model, [picture for loaded in batch for picture in loaded.data])
         ends = np.cumsum([len(loaded.data) for loaded in batch])
         return [
             finished(replace(loaded, data=values[end - len(loaded.data) : end]))

@@ -18,6 +18,8 @@ from abawkit.features.spec import ClipFeatures, FeatureSpec
 from abawkit.fileio import atomic_path
 
 _FORMAT = 1
+#: Clips that are written in one call, of which each costs as much as a small clip.
+_TOGETHER = 16
 _TEXT = h5py.string_dtype("utf-8")
 
 
@@ -58,9 +60,10 @@ def write_segment(path: Path, clips: Sequence[ClipFeatures], spec: FeatureSpec) 
         table.create_dataset("checksum", data=np.array([zlib.crc32(block.data) for block in blocks], dtype=np.uint32))
         table.create_dataset("note", data=[clip.note for clip in clips], dtype=_TEXT)
         frames = file.create_group("frames")
-        frames.create_dataset("values", shape=(int(offset[-1]), spec.dim), dtype=dtype)
-        for block, start in zip(blocks, offset[:-1], strict=True):
-            frames["values"][start : start + len(block)] = block
+        values = frames.create_dataset("values", shape=(int(offset[-1]), spec.dim), dtype=dtype)
+        for first in range(0, len(blocks), _TOGETHER):
+            some = blocks[first : first + _TOGETHER]
+            values[offset[first] : offset[first + len(some)]] = np.concatenate(some)
         times = [np.asarray(clip.times, dtype=np.float32) for clip in clips]
         frames.create_dataset("time", data=np.concatenate(times) if times else np.zeros(0, np.float32))
     with atomic_path(path) as temporary:

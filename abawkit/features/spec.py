@@ -15,6 +15,8 @@ from abawkit.fileio import digest_json
 
 Modality = Literal["text", "audio", "vision", "motion"]
 MODALITIES: tuple[Modality, ...] = ("text", "audio", "vision", "motion")
+#: What the extractor's name of simulated features begins with.
+SIMULATED = "simulate/"
 
 
 class Status(IntEnum):
@@ -81,8 +83,15 @@ class FeatureSpec:
         return self.extractor.startswith("import/")
 
     @property
+    def simulated(self) -> bool:
+        """Whether these features were drawn from random numbers (``abawkit simulate``)."""
+        return self.extractor.startswith(SIMULATED)
+
+    @property
     def command(self) -> str:
         """What to type to make the feature, or to make it again."""
+        if self.simulated:
+            return "abawkit simulate DIR"
         if self.imported:
             return f"abawkit features import --modality {self.modality} --name {self.name} --from PATH"
         return f"abawkit extract --modality {self.modality}"

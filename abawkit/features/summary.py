@@ -152,17 +152,13 @@ def list_features(features: Path) -> list[StoreSummary]:
 
 
 def _summary(path: Path) -> StoreSummary:
-    spec = problem = None
+    spec = None
     try:
         store = FeatureStore.open(path)
         spec = store.spec
         found = coverage(store, {"all": store.ids})["all"]
     except AbawkitError as error:
         return StoreSummary(path, spec, problem=error.message)
-    try:
-        store.require_whole()
-    except AbawkitError as error:
-        problem = error.message
     return StoreSummary(
         path=path,
         spec=spec,
@@ -173,8 +169,17 @@ def _summary(path: Path) -> StoreSummary:
         frames=sum(len(store.frames(clip)) for clip in store.ids),
         segments=len(store.segments),
         bytes=sum(file.stat().st_size for file in path.iterdir() if file.is_file()),
-        problem=problem,
+        problem=what_is_missing(store),
     )
+
+
+def what_is_missing(store: FeatureStore) -> str | None:
+    """Returns which shards the store lacks, in words; None when it is whole."""
+    try:
+        store.require_whole()
+    except AbawkitError as error:
+        return error.message
+    return None
 
 
 def coverage(store: FeatureStore, splits: Mapping[str, Sequence[str]]) -> dict[str, Coverage]:

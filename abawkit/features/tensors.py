@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import struct
 import threading
 import warnings
 from collections.abc import Iterator, Sequence
@@ -30,6 +31,28 @@ def without_warnings() -> Iterator[None]:
         yield
 
 
+class _NumberType:
+    """Stands for ``numpy.dtype`` in a file that torch saved, so that nothing in the file reaches numpy."""
+
+    def __init__(self, code: object, *rest: object) -> None:
+        self.layout = {"f8": "d", "f4": "f", "f2": "e", "i8": "q", "i4": "i"}[str(code)]
+        self.order = "<"
+
+    def __setstate__(self, state: Any) -> None:
+        self.order = {"<": "<", ">": ">"}[state[1]]
+
+
+def _number(kind: _NumberType, data: bytes) -> float | int:
+    value: float | int = struct.unpack(kind.order + kind.layout, data)[0]
+    return value
+
+
+def _numbers() -> list[Any]:
+    """Names under which numpy saves a single number, as programs keep their best score in, and what reads it here."""
+    cores = ("numpy.core", "numpy._core")  # numpy 1 and 2
+    return [(_NumberType, "numpy.dtype"), *((_number, f"{core}.multiarray.scalar") for core in cores)]
+
+
 def load_tensors(stream: IO[bytes], path: Path) -> Any:
     """Returns what ``torch.save`` wrote, with arrays in the place of tensors (see :func:`plain`).
 
@@ -39,7 +62,8 @@ def load_tensors(stream: IO[bytes], path: Path) -> Any:
     import torch
 
     try:
-        with without_warnings():  # about storages of older versions
+        # Warnings: about storages of older versions.
+        with without_warnings(), torch.serialization.safe_globals(_numbers()):
             value = torch.load(stream, map_location="cpu", weights_only=True)
     except Exception as error:  # a damaged file can make torch raise anything
         raise AbawkitError(

@@ -85,7 +85,7 @@ class StoreWriter:
             "signature": self.spec.signature,
             "spec": self.spec.to_json(),
             "tool": f"abawkit {__version__}",
-            "note": NOTE,
+            **({"simulated": True} if self.spec.simulated else {"note": NOTE}),
             "segments": dict(sorted(self.store.segments.items())),
             **({"retired": list(retired)} if retired else {}),
             **({} if shards is None else {"shards": {"count": shards[0], "done": sorted(shards[1])}}),

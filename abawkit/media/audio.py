@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterator
+from collections.abc import Generator, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +14,9 @@ from numpy.typing import NDArray
 
 from abawkit.errors import Damage, ModalityMissing
 from abawkit.media.video import audio_stream, open_media, shortfall, unreadable
+
+#: Samples of a piece of sound, about.
+_PIECE = 65_536
 
 
 @dataclass
@@ -127,25 +130,40 @@ def _frames(container: Any, stream: Any, errors: list[BaseException]) -> Iterato
 
 
 def _resampled(frames: Iterator[Any], sample_rate: int) -> Iterator[NDArray[np.float32]]:
-    """Yields ``float32 [n]`` pieces: the mean of the channels, resampled."""
+    """Yields ``float32 [n]`` pieces: the mean of the channels, resampled.
+
+    The frames of a file are short (36 ms of an mp3): they are gathered, since each array costs more than its samples.
+    """
     resampler: Any = None
+    gathered: Any = None
     form = None
     for frame in frames:
         if form != (form := (frame.format.name, frame.layout.name, frame.sample_rate)):
             # Concatenated files change their form on the way.
-            yield from _flushed(resampler)
+            yield from _flushed(resampler, gathered)
             # The channels stay: libav's own down-mix to float adds them with a gain of 1.41, and clips.
-            resampler = av.AudioResampler(format="fltp", rate=sample_rate)
+            resampler, gathered = av.AudioResampler(format="fltp", rate=sample_rate), av.AudioFifo()
         frame.pts = None
-        yield from map(_mono, resampler.resample(frame))
-    yield from _flushed(resampler)
+        _gather(resampler.resample(frame), gathered)
+        if gathered.samples >= _PIECE:
+            yield _mono(gathered.read())
+    yield from _flushed(resampler, gathered)
 
 
-def _flushed(resampler: Any) -> Iterator[NDArray[np.float32]]:
+def _flushed(resampler: Any, gathered: Any) -> Iterator[NDArray[np.float32]]:
     if resampler is not None:
-        yield from map(_mono, resampler.resample(None))
+        _gather(resampler.resample(None), gathered)
+        if gathered.samples:
+            yield _mono(gathered.read())
+
+
+def _gather(frames: Sequence[Any], gathered: Any) -> None:
+    for frame in frames:
+        frame.pts = None
+        gathered.write(frame)
 
 
 def _mono(frame: Any) -> NDArray[np.float32]:
-    mean: NDArray[np.float32] = frame.to_ndarray().mean(axis=0, dtype=np.float32)
+    channels: NDArray[np.float32] = frame.to_ndarray()
+    mean: NDArray[np.float32] = channels[0] if len(channels) == 1 else channels.mean(axis=0, dtype=np.float32)
     return mean

@@ -21,6 +21,7 @@ from abawkit.backbones.audio import (
     load_audio_model,
     windows,
 )
+from abawkit.backbones.batching import Computing
 from abawkit.backbones.loading import quiet
 from abawkit.errors import AbawkitError, UsageError
 from tests import tiny_models
@@ -76,7 +77,7 @@ def by_hand(folder: Path, waveform: np.ndarray) -> np.ndarray:
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_same_as_alone_by_hand_whatever_the_batch(models: dict[str, Path], kind: str) -> None:
-    model = load_audio_model(models[kind], device="cpu")
+    model = load_audio_model(models[kind], how=Computing())
     assert model.padded == (kind in ("layer", "wavlm", "emotion"))
     waveforms = [sound(length, seed) for seed, length in enumerate(LENGTHS)]
     for order in (range(len(LENGTHS)), [3, 0, 5]):
@@ -94,7 +95,7 @@ def test_same_as_alone_by_hand_whatever_the_batch(models: dict[str, Path], kind:
 
 def test_padding_would_change_group_norm_models(models: dict[str, Path]) -> None:
     """The reason for batches of equal length: without them this difference is what one gets."""
-    model = load_audio_model(models["group"], device="cpu")
+    model = load_audio_model(models["group"], how=Computing())
     pair = [sound(4_000), sound(8_000)]
     right = embed_waveforms(model, pair, window=30, overlap=2)[0]
     wrong = embed_waveforms(replace(model, padded=True), pair, window=30, overlap=2)[0]
@@ -105,18 +106,18 @@ def test_normalisation_follows_the_processor(models: dict[str, Path], tmp_path: 
     folder = shutil.copytree(models["layer"], tmp_path / "model")
     settings = json.loads((folder / "preprocessor_config.json").read_text())
     (folder / "preprocessor_config.json").write_text(json.dumps({**settings, "do_normalize": False}))
-    model = load_audio_model(folder, device="cpu")
+    model = load_audio_model(folder, how=Computing())
     values = embed_waveforms(model, [sound(4_000)], window=30, overlap=2)[0]
     np.testing.assert_allclose(values, by_hand(folder, sound(4_000)), atol=1e-5)
     assert np.abs(values - by_hand(models["layer"], sound(4_000))).max() > 1e-2
     # As newer versions of transformers save a processor.
     (folder / "preprocessor_config.json").unlink()
     (folder / "processor_config.json").write_text(json.dumps({"feature_extractor": settings}))
-    assert load_audio_model(folder, device="cpu").normalise
+    assert load_audio_model(folder, how=Computing()).normalise
 
 
 def test_silence_and_too_short_sounds(models: dict[str, Path]) -> None:
-    model = load_audio_model(models["layer"], device="cpu")
+    model = load_audio_model(models["layer"], how=Computing())
     for samples in (0, 1, 320, 6_000):
         values = embed_waveforms(model, [np.zeros(samples, np.float32)], window=30, overlap=2)[0]
         assert len(values) == max(1, GRID.frames(samples))
@@ -130,18 +131,19 @@ def test_silence_and_too_short_sounds(models: dict[str, Path]) -> None:
 
 def test_windows_give_the_frames_of_one_pass(models: dict[str, Path]) -> None:
     """Without attention, what a frame sees is bounded: windows must then agree with one pass everywhere."""
-    model = load_audio_model(models["convolutions"], device="cpu")
+    model = load_audio_model(models["convolutions"], how=Computing())
     long, short = sound(50_123), sound(9_000, 1)
     whole = embed_waveforms(model, [long], window=30, overlap=2)[0]
-    for batch_seconds in (0.5, 60.0):
-        pieces, alone = embed_waveforms(model, [long, short], window=1, overlap=0.4, batch_seconds=batch_seconds)
+    for batch in (1, None):
+        model.how.batch = batch
+        pieces, alone = embed_waveforms(model, [long, short], window=1, overlap=0.4)
         np.testing.assert_allclose(pieces, whole, atol=1e-5)
         np.testing.assert_allclose(alone, by_hand(models["convolutions"], short), atol=1e-5)
     np.testing.assert_allclose(whole, by_hand(models["convolutions"], long), atol=1e-5)
 
 
 def test_windows_with_attention_stay_close_to_one_pass(models: dict[str, Path]) -> None:
-    model = load_audio_model(models["layer"], device="cpu")
+    model = load_audio_model(models["layer"], how=Computing())
     long = sound(50_123)
     whole, pieces = (embed_waveforms(model, [long], window=window, overlap=0.8)[0] for window in (30, 2))
     assert whole.shape == pieces.shape
@@ -180,7 +182,7 @@ def test_frame_times_are_the_middles(models: dict[str, Path]) -> None:
     assert (grid.stride, grid.receptive, grid.frames(399), grid.frames(400)) == (320, 400, 0, 1)
     np.testing.assert_allclose(grid.times(3), [0.0125, 0.0325, 0.0525], atol=1e-7)
     # An impulse moves the frame whose middle it is in most, without attention and normalisation.
-    model = load_audio_model(models["convolutions"], device="cpu").model
+    model = load_audio_model(models["convolutions"], how=Computing()).model
     quiet_, loud = torch.zeros(2, 1, 8_000)
     loud[0, 4_040] = 1.0
     with torch.no_grad():
@@ -209,7 +211,7 @@ def test_folder_without_processor(models: dict[str, Path], tmp_path: Path) -> No
 @pytest.mark.parametrize("text", ["0", "1", "-2", "mean:2", "2"])
 def test_layers_are_those_of_transformers(models: dict[str, Path], kind: str, text: str) -> None:
     layers = layer_choice(text, models[kind])
-    model = load_audio_model(models[kind], device="cpu", layers=layers)
+    model = load_audio_model(models[kind], how=Computing(), layers=layers)
     waveforms = [sound(length, seed) for seed, length in enumerate((9_000, 5_000, 16_001))]
     made = embed_waveforms(model, waveforms, window=30, overlap=2)
     for waveform, values in zip(waveforms, made, strict=True):
@@ -239,8 +241,8 @@ def test_the_emotion_head_is_that_of_the_model_card(models: dict[str, Path]) -> 
     from safetensors.torch import load_file
 
     assert has_emotion_head(models["emotion"]) and not has_emotion_head(models["layer"])
-    plain = load_audio_model(models["emotion"], device="cpu")
-    model = load_audio_model(models["emotion"], device="cpu", with_vad=True, layers=(-2,))
+    plain = load_audio_model(models["emotion"], how=Computing())
+    model = load_audio_model(models["emotion"], how=Computing(), with_vad=True, layers=(-2,))
     waveforms = [sound(9_000), sound(30_000, 1)]
     with_vad = embed_waveforms(model, waveforms, window=30, overlap=2)
     last = embed_waveforms(plain, waveforms, window=30, overlap=2)

@@ -5,7 +5,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from abawkit.backbones.batching import batches, forward
+from abawkit.backbones.batching import Computing, batches, forward
 from abawkit.errors import AbawkitError
 
 
@@ -31,8 +31,11 @@ def test_full_device_halves_the_batch() -> None:
             raise torch.OutOfMemoryError("CUDA out of memory")
         return [item * 10 for item in batch]
 
-    assert forward(run, [1, 2, 3, 4, 5]) == [10, 20, 30, 40, 50]
+    how = Computing()
+    assert forward(run, [1, 2, 3, 4, 5], how) == [10, 20, 30, 40, 50]
     assert sizes == [5, 2, 3, 1, 2]
+    assert forward(run, [6, 7, 8, 9], how) == [60, 70, 80, 90]
+    assert sizes[5:] == [2, 2]  # what did not fit is not tried again
 
 
 def test_a_single_item_that_does_not_fit() -> None:
@@ -40,7 +43,7 @@ def test_a_single_item_that_does_not_fit() -> None:
         raise torch.OutOfMemoryError("CUDA out of memory")
 
     with pytest.raises(AbawkitError, match="too little memory"):
-        forward(run, [1, 2])
+        forward(run, [1, 2], Computing())
 
 
 def test_other_errors_are_not_hidden() -> None:
@@ -48,4 +51,4 @@ def test_other_errors_are_not_hidden() -> None:
         raise RuntimeError("shape")
 
     with pytest.raises(RuntimeError, match="shape"):
-        forward(run, [1, 2])
+        forward(run, [1, 2], Computing())

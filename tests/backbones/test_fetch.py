@@ -15,9 +15,13 @@ import numpy as np
 import pytest
 
 from abawkit.backbones.audio import embed_waveforms, load_audio_model
-from abawkit.backbones.verify import Published, verify_model
-from abawkit.errors import UsageError
+from abawkit.backbones.batching import Computing
+from abawkit.backbones.files import YUNET
+from abawkit.backbones.verify import Published, verify_model, verify_recogniser
+from abawkit.errors import AbawkitError, UsageError
+from abawkit.media.detect import YUNET_FILE, YUNET_REPOSITORY
 from tests import tiny_models
+from tests.tiny_yunet import write_yunet
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
 ID = "somebody/tiny"
@@ -36,6 +40,7 @@ class _Hub(BaseHTTPRequestHandler):
 
     folder: Path
     asked: list[str]
+    yunet: Path
 
     def _reply(self, status: int, body: bytes, headers: dict[str, str] | None = None) -> None:
         self.send_response(status)
@@ -58,6 +63,10 @@ class _Hub(BaseHTTPRequestHandler):
         elif path.startswith(f"/{ID}/resolve/") and (self.folder / Path(path).name).is_file():
             file = self.folder / Path(path).name
             self._reply(200, file.read_bytes(), {"ETag": f'"{_etag(file)}"', "X-Repo-Commit": COMMIT})
+        elif path.startswith(f"/{YUNET.repository}/resolve/") and path.endswith(f"/{YUNET.file}"):
+            revision = path.split("/")[-2]
+            commit = revision if len(revision) == 40 else COMMIT
+            self._reply(200, self.yunet.read_bytes(), {"ETag": f'"{_etag(self.yunet)}"', "X-Repo-Commit": commit})
         else:
             self._reply(404, b"{}", {"X-Error-Code": "RepoNotFound"})
 
@@ -73,8 +82,9 @@ def _etag(file: Path) -> str:
 
 
 @pytest.fixture
-def hub(model: Path) -> Iterator[tuple[str, list[str]]]:
-    handler = type("Hub", (_Hub,), {"folder": model, "asked": []})
+def hub(model: Path, tmp_path: Path) -> Iterator[tuple[str, list[str]]]:
+    yunet = write_yunet(tmp_path / "yunet.onnx")
+    handler = type("Hub", (_Hub,), {"folder": model, "asked": [], "yunet": yunet})
     server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
     threading.Thread(target=server.serve_forever, daemon=True).start()
     yield f"http://127.0.0.1:{server.server_port}", handler.asked
@@ -131,7 +141,7 @@ def test_the_published_output_is_computed_again(model: Path) -> None:
     from safetensors.torch import load_file
 
     (hidden,) = embed_waveforms(
-        load_audio_model(model, device="cpu"), [np.zeros(16_000, np.float32)], window=9, overlap=1
+        load_audio_model(model, how=Computing()), [np.zeros(16_000, np.float32)], window=9, overlap=1
     )
     pooled = hidden.mean(axis=0)
     weights = {key: value.numpy() for key, value in load_file(model / "model.safetensors").items()}
@@ -144,3 +154,57 @@ def test_the_published_output_is_computed_again(model: Path) -> None:
     assert [check.ok for check in verify_model(str(model), published=wrong)[1]] == [False, False, True]
     with pytest.raises(UsageError, match="nothing is known"):
         verify_model(str(model))
+
+
+def in_python(home: Path, endpoint: str, code: str) -> list[str]:
+    environ = os.environ | {"HF_HOME": str(home), "HF_ENDPOINT": endpoint, "HF_HUB_DISABLE_TELEMETRY": "1"}
+    done = subprocess.run([sys.executable, "-c", code], env=environ, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    return done.stdout.splitlines()
+
+
+WHICH = "from abawkit.extractors.vision import pick_detector; print(pick_detector('auto').name)"
+
+
+def test_the_face_detector_is_fetched_and_extraction_finds_it(hub: tuple[str, list[str]], tmp_path: Path) -> None:
+    """The stand-in's file is another one than the published one, and its digest is told to the library."""
+    home, digest = tmp_path / "home", hashlib.sha256((tmp_path / "yunet.onnx").read_bytes()).hexdigest()
+    assert in_python(home, hub[0], WHICH) == ["haar"]
+    code = (
+        "from dataclasses import replace\n"
+        "from abawkit.backbones.fetch import fetch_file, known_models\n"
+        "from abawkit.backbones.files import YUNET\n"
+        f"path = fetch_file(replace(YUNET, sha256={digest!r}))\n"
+        "print(path)\nprint(known_models()[-1]['path'])\n"
+    )
+    path, listed = in_python(home, hub[0], code)
+    assert path == listed and Path(path).parts[-2:] == (YUNET.revision, YUNET.file)
+    assert in_python(home, "http://127.0.0.1:9", WHICH) == ["yunet"]  # without a network
+    told = command(home, hub[0], "models", "verify", "yunet", "--json")
+    record = json.loads(told.stdout)
+    assert told.returncode == 3 and record["weights"] == digest and record["revision"] == YUNET.revision
+    assert record["checks"][0]["got"] == digest[:16] and record["checks"][0]["expected"] == YUNET.sha256[:16]
+
+
+def test_a_file_that_is_not_the_published_one_is_not_kept(hub: tuple[str, list[str]], tmp_path: Path) -> None:
+    home = tmp_path / "home"
+    done = command(home, hub[0], "models", "fetch", "yunet")
+    assert done.returncode == 1 and "not the published file" in done.stderr and YUNET.sha256 in done.stderr
+    assert "licence: MIT" in done.stderr and not list(home.rglob("*.onnx"))
+    assert in_python(home, hub[0], WHICH) == ["haar"]
+    done = command(home, hub[0], "models", "verify", "yunet")
+    assert done.returncode == 1 and "abawkit models fetch yunet" in done.stderr
+    # Of another revision nothing is known.
+    done = command(home, hub[0], "models", "fetch", YUNET.repository, "--revision", "main", "--to", str(tmp_path / "x"))
+    assert done.returncode == 0 and (tmp_path / "x" / YUNET.file).read_bytes() == (tmp_path / "yunet.onnx").read_bytes()
+
+
+def test_the_two_tables_name_the_same_file() -> None:
+    assert (YUNET.repository, YUNET.file) == (YUNET_REPOSITORY, YUNET_FILE)
+
+
+def test_a_whisper_model_is_compared_with_itself(model: Path, tmp_path: Path) -> None:
+    found, checks = verify_recogniser(str(tiny_models.whisper(tmp_path / "whisper")))
+    assert [check.ok for check in checks] == [True] and found.dim == tiny_models.DIM
+    with pytest.raises(AbawkitError, match="not a Whisper model"):
+        verify_recogniser(str(model))

@@ -5,8 +5,20 @@ from pathlib import Path
 
 import pytest
 
-from abawkit.backbones.hub import KNOWN, ModelRef, model_ref, open_folder, read_config, resolve, weights_digest
+from abawkit.backbones.fetch import known_models
+from abawkit.backbones.files import YUNET
+from abawkit.backbones.hub import (
+    KNOWN,
+    RECOGNISER,
+    ModelRef,
+    model_ref,
+    open_folder,
+    read_config,
+    resolve,
+    weights_digest,
+)
 from abawkit.errors import AbawkitError
+from abawkit.workspace import ExtractSettings
 from tests import tiny_models
 
 
@@ -48,6 +60,13 @@ def test_known_models_have_dimension_and_licence() -> None:
         "facebook/dinov2-base": ("vision", 768, "Apache-2.0"),
         "google/vit-base-patch16-224-in21k": ("vision", 768, "Apache-2.0"),
     }
+
+
+def test_the_default_recogniser_is_the_one_that_is_known(cache: Path) -> None:
+    assert ExtractSettings().whisper_model == RECOGNISER.id_or_folder
+    assert model_ref(RECOGNISER.id_or_folder).revision == RECOGNISER.revision
+    assert [row["model"] for row in known_models()] == [*KNOWN, RECOGNISER.id_or_folder, YUNET.repository]
+    assert [row["modality"] for row in known_models()][-2:] == ["transcript", "faces"]
 
 
 def test_local_folder_as_it_is(bert: Path) -> None:

@@ -8,6 +8,7 @@ import pytest
 import torch
 from transformers import BertModel, BertTokenizer
 
+from abawkit.backbones.batching import Computing
 from abawkit.backbones.loading import quiet
 from abawkit.backbones.text import TextPooling, embed_texts, embed_tokens, load_text_model, token_limit
 from abawkit.errors import AbawkitError
@@ -37,10 +38,10 @@ def by_hand(folder: Path, text: str, pooling: TextPooling) -> np.ndarray:
 
 
 @pytest.mark.parametrize("pooling", ["mean", "cls"])
-@pytest.mark.parametrize("batch_tokens", [1, 40, 8192])
-def test_same_as_alone_by_hand_whatever_the_batch(folder: Path, pooling: TextPooling, batch_tokens: int) -> None:
-    model = load_text_model(folder, pooling=pooling, max_tokens=LIMIT, device="cpu")
-    values, counts = embed_texts(model, TEXTS, batch_tokens=batch_tokens)
+@pytest.mark.parametrize("batch", [1, 2, None])
+def test_same_as_alone_by_hand_whatever_the_batch(folder: Path, pooling: TextPooling, batch: int | None) -> None:
+    model = load_text_model(folder, pooling=pooling, max_tokens=LIMIT, how=Computing(batch=batch))
+    values, counts = embed_texts(model, TEXTS)
     assert (values.shape, values.dtype) == ((len(TEXTS), tiny_models.DIM), np.float32)
     for text, row in zip(TEXTS, values, strict=True):
         np.testing.assert_allclose(row, by_hand(folder, text, pooling), atol=1e-5)
@@ -49,10 +50,10 @@ def test_same_as_alone_by_hand_whatever_the_batch(folder: Path, pooling: TextPoo
     np.testing.assert_allclose(again[::-1], values, atol=1e-5)
 
 
-@pytest.mark.parametrize("batch_tokens", [1, 40, 8192])
-def test_tokens_are_the_hidden_states_of_the_text_alone(folder: Path, batch_tokens: int) -> None:
-    encoder = load_text_model(folder, pooling="cls", max_tokens=LIMIT, device="cpu")
-    values, counts = embed_tokens(encoder, TEXTS, batch_tokens=batch_tokens)
+@pytest.mark.parametrize("batch", [1, 2, None])
+def test_tokens_are_the_hidden_states_of_the_text_alone(folder: Path, batch: int | None) -> None:
+    encoder = load_text_model(folder, pooling="cls", max_tokens=LIMIT, how=Computing(batch=batch))
+    values, counts = embed_tokens(encoder, TEXTS)
     model, tokenizer = plain_model(folder)
     for text, frames, count in zip(TEXTS, values, counts, strict=True):
         inputs = tokenizer(text, truncation=True, max_length=LIMIT, return_tensors="pt")
@@ -67,7 +68,7 @@ def test_tokens_are_the_hidden_states_of_the_text_alone(folder: Path, batch_toke
 
 
 def test_texts_that_differ_differ(folder: Path) -> None:
-    model = load_text_model(folder, pooling="mean", max_tokens=LIMIT, device="cpu")
+    model = load_text_model(folder, pooling="mean", max_tokens=LIMIT, how=Computing())
     values, counts = embed_texts(model, ["i am happy", "i am sad"])
     assert counts == [5, 5]
     assert np.abs(values[0] - values[1]).max() > 0.05
@@ -101,7 +102,7 @@ def test_tokenizer_without_its_files_is_refused(folder: Path, tmp_path: Path) ->
     for name in ("tokenizer.json", "vocab.txt"):
         (copy / name).unlink()
     with pytest.raises(AbawkitError, match="does not belong to the model"):
-        load_text_model(copy, pooling="mean", max_tokens=LIMIT, device="cpu")
+        load_text_model(copy, pooling="mean", max_tokens=LIMIT, how=Computing())
 
 
 @pytest.mark.parametrize("words", [4, 60])
@@ -111,11 +112,11 @@ def test_tokenizer_of_another_model_is_refused(folder: Path, tmp_path: Path, wor
     vocabulary = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *(f"word{number}" for number in range(words))]
     (copy / "vocab.txt").write_text("\n".join(vocabulary))
     with pytest.raises(AbawkitError, match="does not belong to the model"):
-        load_text_model(copy, pooling="mean", max_tokens=LIMIT, device="cpu")
+        load_text_model(copy, pooling="mean", max_tokens=LIMIT, how=Computing())
 
 
 def test_damaged_tokenizer(folder: Path, tmp_path: Path) -> None:
     copy = shutil.copytree(folder, tmp_path / "model")
     (copy / "tokenizer.json").write_text("{")
     with pytest.raises(AbawkitError, match="tokenizer cannot be loaded"):
-        load_text_model(copy, pooling="mean", max_tokens=LIMIT, device="cpu")
+        load_text_model(copy, pooling="mean", max_tokens=LIMIT, how=Computing())

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from abawkit.backbones.audio import embed_waveforms, load_audio_model
+from abawkit.backbones.batching import Computing
 from abawkit.data.layout import Clip
 from abawkit.errors import AbawkitError, MediaError, ModalityMissing, UsageError
 from abawkit.extractors.audio import TransformerAudio
@@ -51,7 +52,7 @@ def test_batch_of_clips_equals_each_alone(folder: Path, tmp_path: Path) -> None:
     paths = [wav(tmp_path / f"0000{number}.wav", length) for number, length in enumerate(lengths)]
     loaded = [extractor.load(Clip(path.stem, audio=path)) for path in paths]
     made = extractor.embed(loaded)
-    model = load_audio_model(folder, device="cpu")
+    model = load_audio_model(folder, how=Computing())
     for item, (values, times) in zip(loaded, made, strict=True):
         alone = embed_waveforms(model, [item.data], window=1, overlap=0.2)[0]
         np.testing.assert_allclose(values, alone, atol=1e-5)

@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from abawkit.backbones.batching import Computing
 from abawkit.backbones.text import embed_texts, load_text_model
 from abawkit.data.layout import Clip
 from abawkit.errors import AbawkitError, MediaError, ModalityMissing, UsageError
@@ -43,7 +44,7 @@ def test_transcripts_become_one_vector_each(folder: Path, tmp_path: Path) -> Non
     loaded = [extractor.load(clip) for clip in clips]
     assert [item.text for item in loaded] == ["oh no", "I am so happy!", ("sad " * 30).strip()]
     made = extractor.embed(loaded)
-    model = load_text_model(folder, pooling="mean", max_tokens=tiny_models.MAX_TOKENS, device="cpu")
+    model = load_text_model(folder, pooling="mean", max_tokens=tiny_models.MAX_TOKENS, how=Computing())
     for item, (values, times) in zip(loaded, made, strict=True):
         assert values.shape == (1, tiny_models.DIM)
         np.testing.assert_allclose(values, embed_texts(model, [item.text or ""])[0], atol=1e-5)

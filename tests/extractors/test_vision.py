@@ -7,8 +7,9 @@ import cv2
 import numpy as np
 import pytest
 
+from abawkit.backbones.batching import Computing
 from abawkit.backbones.loading import quiet
-from abawkit.backbones.vision import embed_images, load_vision_model
+from abawkit.backbones.vision import embed_pictures, load_vision_model
 from abawkit.data.layout import Clip
 from abawkit.errors import AbawkitError, MediaError, ModalityMissing, UsageError
 from abawkit.extractors.vision import CROP_SIZE, TransformerVision, pick_detector
@@ -95,7 +96,7 @@ def test_which_detector(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None
     assert pick_detector("auto").name == pick_detector("haar").name == "haar"
     with pytest.raises(UsageError, match="YuNet is not on this machine") as caught:
         pick_detector("yunet")
-    assert "hf download opencv/face_detection_yunet" in str(caught.value.todo)
+    assert "abawkit models fetch yunet" in str(caught.value.todo)
     path = write_yunet(tmp_path / "a.onnx")
     assert pick_detector("auto", str(path)) == pick_detector("yunet", str(path)) == yunet(path)
     with pytest.raises(UsageError, match="face_detector is haar"):
@@ -113,12 +114,12 @@ def test_which_detector(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None
 
 def test_face_crops_as_they_are(folder: Path, tmp_path: Path) -> None:
     extractor = TransformerVision(str(folder))
-    loaded = extractor.load(Clip("00000", faces=faces(tmp_path / "00000", 11)))
+    loaded = extractor.pictures(Clip("00000", faces=faces(tmp_path / "00000", 11)))
     assert (loaded.data.shape, loaded.data.dtype) == ((11, CROP_SIZE, CROP_SIZE, 3), np.uint8)
     last = cv2.cvtColor(cv2.imread(str(tmp_path / "00000" / "10.jpg")), cv2.COLOR_BGR2RGB)
     np.testing.assert_array_equal(loaded.data[10], last)
     assert (loaded.times, loaded.warnings) == (None, ())
-    fewer = TransformerVision(str(folder), max_frames=3).load(Clip("00000", faces=tmp_path / "00000"))
+    fewer = TransformerVision(str(folder), max_frames=3).pictures(Clip("00000", faces=tmp_path / "00000"))
     np.testing.assert_array_equal(fewer.data, loaded.data[[0, 5, 10]])
 
 
@@ -127,7 +128,7 @@ def test_full_frames_where_there_are_no_crops(folder: Path, tmp_path: Path, shar
     empty = faces(tmp_path / "00000", 0)
     for clip in (Clip("00000", video=path), Clip("00000", video=path, faces=empty)):
         extractor = TransformerVision(str(folder), fps=2.0)
-        loaded = extractor.load(clip)
+        loaded = extractor.pictures(clip)
         assert 5 <= len(loaded.data) <= 7
         assert max(loaded.data.shape[1:3]) <= 456
         assert loaded.times is None
@@ -136,9 +137,9 @@ def test_full_frames_where_there_are_no_crops(folder: Path, tmp_path: Path, shar
         strict = TransformerVision(str(folder), no_face="missing")
         assert strict.source(clip) == ""
         with pytest.raises(ModalityMissing, match="face crops"):
-            strict.load(clip)
+            strict.pictures(clip)
     wanted = TransformerVision(str(folder), faces="full-frame", fps=2.0)
-    loaded = wanted.load(Clip("00000", video=path, faces=faces(tmp_path / "00001", 3)))
+    loaded = wanted.pictures(Clip("00000", video=path, faces=faces(tmp_path / "00001", 3)))
     assert loaded.times is not None
     np.testing.assert_allclose(np.diff(loaded.times), 0.5, atol=0.05)
     assert loaded.warnings == ()
@@ -165,7 +166,7 @@ def test_faces_from_the_video(folder: Path, tmp_path: Path, network: FaceDetecto
     extractor = TransformerVision(str(folder), faces="detect", detector=network)
     path = video(tmp_path / "a.mp4", [(4, 6)] * 6 + [None] * 10)
     clip = Clip("00000", video=path, faces=faces(tmp_path / "00000", 3))
-    loaded = extractor.load(clip)
+    loaded = extractor.pictures(clip)
     assert loaded.data.shape == (6, 224, 224, 3) and loaded.warnings == ()
     np.testing.assert_allclose(loaded.times, [0, 0.2, 0.4, 0.6, 0.8, 1.0], atol=1e-3)
     assert loaded.facts == {"face_share": 6 / 16, "frames": 16}
@@ -179,9 +180,9 @@ def test_no_face_at_all(folder: Path, tmp_path: Path, network: FaceDetector, pol
     clip = Clip("00000", video=video(tmp_path / "a.mp4", [None] * 7))
     if policy == "missing":
         with pytest.raises(ModalityMissing, match="no face in any of the 7 frames"):
-            extractor.load(clip)
+            extractor.pictures(clip)
         return
-    loaded = extractor.load(clip)
+    loaded = extractor.pictures(clip)
     assert loaded.data.shape == (7, 180, 240, 3) and loaded.times is not None
     assert loaded.warnings == ("there is no face in any of the 7 frames looked at: full frames are used",)
     assert loaded.facts == {"face_share": 0, "frames": 7}
@@ -204,6 +205,7 @@ def test_values_are_those_of_transformers_by_hand(
         path = video(tmp_path / f"{index}.mp4", [(4, 6)] * count, seed=index)
         clips.append(Clip(f"{index:05}", video=path, faces=faces(tmp_path / f"{index:05}", count, seed=index)))
     loaded = [extractor.load(clip) for clip in clips]
+    shown = [extractor.pictures(clip) for clip in clips]
     assert [len(one.data) for one in loaded] == [6, 1, 30] and not any(one.warnings for one in loaded)
     with quiet():
         processor = AutoImageProcessor.from_pretrained(model, backend="pil")
@@ -211,7 +213,7 @@ def test_values_are_those_of_transformers_by_hand(
     for order in ([0, 1, 2], [2, 0], [1]):
         made = extractor.embed([loaded[index] for index in order])
         for index, (values, _) in zip(order, made, strict=True):
-            for picture, row in list(zip(loaded[index].data, values, strict=True))[:: max(1, len(values) // 5)]:
+            for picture, row in list(zip(shown[index].data, values, strict=True))[:: max(1, len(values) // 5)]:
                 pixels = processor(Image.fromarray(picture), return_tensors="pt")["pixel_values"]
                 with torch.no_grad():
                     tokens = network_by_hand(pixels).last_hidden_state[0].numpy()
@@ -227,10 +229,10 @@ def test_batch_of_clips_equals_each_alone(folder: Path, tmp_path: Path) -> None:
     ]
     loaded = [extractor.load(clip) for clip in clips]
     loaded[1].times = np.arange(3, dtype=np.float32)
-    model = load_vision_model(folder, pooling="cls", device="cpu")
+    model = load_vision_model(folder, pooling="cls", how=Computing())
     made = extractor.embed(loaded)
     for item, (values, _) in zip(loaded, made, strict=True):
-        np.testing.assert_allclose(values, embed_images(model, list(item.data)), atol=1e-5)
+        np.testing.assert_allclose(values, embed_pictures(model, list(item.data)), atol=1e-5)
     assert np.isnan(made[0][1]).all() and len(made[0][1]) == 40
     np.testing.assert_array_equal(made[1][1], [0, 1, 2])
 

@@ -174,6 +174,7 @@ def suggest(
     Raises:
         UsageError: There is neither transcript nor store, an argument makes no sense, or a file is not ours to replace.
         FindingsError: The label files have errors.
+        AbawkitError: A store lacks a shard.
     """
     if not 0 < similarity < 1:
         raise UsageError("this is no similarity", got=f"{similarity:g}", expected="a number between 0 and 1")
@@ -187,6 +188,8 @@ def suggest(
     of_side = {clip: number for number, side in enumerate(sides["official"].values()) for clip in side}
     place = workspace.root / "groups" if out is None else out
     texts, stores, remarks = _sources(workspace, by)
+    for store in stores:
+        store.require_whole()
     if clusters is not None and not stores:
         raise UsageError("the number of clusters is one of persons, and no feature store is given", got=str(clusters))
     names = ["seed"] * texts + ["person" if len(stores) == 1 else f"person-{s.spec.modality}" for s in stores]
