@@ -73,7 +73,10 @@ def ccc(truth: NDArray[Any], prediction: NDArray[Any]) -> Array:
     y = prediction - prediction.mean(axis=0)
     shift = truth.mean(axis=0) - prediction.mean(axis=0)
     below = (x * x).mean(axis=0) + (y * y).mean(axis=0) + shift * shift
-    return np.where(below > 0, 2 * (x * y).mean(axis=0) / np.where(below > 0, below, 1.0), np.nan)
+    flat = is_constant(truth) & is_constant(prediction)
+    # Not ``below > 0``: the mean of equal values is off by a rounding error, which would make the quotient 1.
+    same = flat & (np.abs(shift) <= _FLAT * np.abs(truth).max(axis=0))
+    return np.where(same, np.nan, 2 * (x * y).mean(axis=0) / np.where(same, 1.0, below))
 
 
 def f1(truth: NDArray[Any], prediction: NDArray[Any]) -> Array:

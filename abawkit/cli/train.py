@@ -1,4 +1,4 @@
-"""``train``, ``predict`` and ``runs``."""
+"""``train`` and ``predict``."""
 
 from __future__ import annotations
 
@@ -15,28 +15,31 @@ from abawkit.cli.options import (
     open_workspace,
     pairs,
 )
+from abawkit.cli.runs import RunArgument, show_run, show_subject_note
 
 if TYPE_CHECKING:
     from abawkit.training.runs import Run
-
-runs_app = typer.Typer(help="What has been trained.", no_args_is_help=True)
-
-RunArgument = Annotated[str, typer.Argument(metavar="RUN", help="A run's name, or the beginning of it.")]
 
 
 def register(app: typer.Typer) -> None:
     """Adds the commands of this file to the program."""
     app.command(epilog="Example: abawkit train --system F4")(train)
     app.command(epilog="Example: abawkit predict F4 --on test")(predict)
-    runs_app.command("list", epilog="Example: abawkit runs list")(list_)
-    runs_app.command("show", epilog="Example: abawkit runs show F4")(show)
-    app.add_typer(runs_app, name="runs")
 
 
 def train(
-    system: Annotated[str, typer.Option("--system", "-s", help="F1 to F5; see: abawkit systems list")] = "F4",
+    system: Annotated[
+        str, typer.Option("--system", "-s", help="F1 to F5, several with commas, or all; see: abawkit systems list")
+    ] = "F4",
     split: Annotated[str | None, typer.Option("--split", help="Name of the split to train on.")] = None,
     seed: SeedOption = None,
+    seeds: Annotated[
+        int, typer.Option("--seeds", min=1, help="Train so many seeds, from --seed on, beside one another.")
+    ] = 1,
+    refit: Annotated[
+        str | None,
+        typer.Option("--refit", metavar="RUN", help="Train this run again on all labelled clips.", show_default=False),
+    ] = None,
     features: Annotated[
         list[str] | None, typer.Option("--features", help="MODALITY=STORE, where there are several stores.")
     ] = None,
@@ -53,53 +56,58 @@ def train(
     It goes on where it was interrupted; a finished run is found again.
     """
     from abawkit.cli import console
+    from abawkit.systems.loader import system_names
+    from abawkit.training.runs import find_run
 
     opened = open_workspace(workspace, sets, training__seed=seed, training__device=device)
-    from abawkit.training.stages import train as run_training
+    progress = console.progress_for(as_json)
+    if refit is not None:
+        from abawkit.training.train import refit as run_refit
 
-    run = run_training(
-        opened,
-        system,
-        split=split,
-        features=pairs(features, "--features"),
-        allow_lite=allow_lite,
-        progress=console.progress_for(as_json),
-    )
+        runs = [run_refit(opened, find_run(opened, refit), progress=progress)]
+    else:
+        from abawkit.training.train import train_many
+
+        first = opened.settings.training.seed
+        runs = train_many(
+            opened,
+            system_names() if system == "all" else [name.strip() for name in system.split(",")],
+            seeds=range(first, first + seeds),
+            split=split,
+            features=pairs(features, "--features"),
+            allow_lite=allow_lite,
+            progress=progress,
+        )
+    if len(runs) > 1:
+        _show_many(runs, as_json=as_json)
+        return
+    (run,) = runs
     if as_json:
         console.print_json(run.to_json())
         return
     show_run(run)
-    console.next_steps(
-        {
-            f"abawkit evaluate {run.name}": "scores with an interval",
-            "abawkit submit --out submissions/team.csv": "the leaderboard file",
-        }
-    )
+    steps = {f"abawkit evaluate {run.name}": "scores with an interval"} if run.is_scorable else {}
+    name = "" if run.is_scorable else f" --run {run.name}"
+    console.next_steps(steps | {f"abawkit submit{name} --out submissions/team.csv": "the leaderboard file"})
 
 
-def show_run(run: Run) -> None:
-    """Prints a run's scores."""
+def _show_many(runs: list[Run], *, as_json: bool) -> None:
     from abawkit.cli import console
+    from abawkit.evaluation.seeds import over_seeds
 
-    valid = run.metrics["scores"]["valid"]
+    summaries = over_seeds(runs)
+    if as_json:
+        console.print_json({"runs": [run.to_json() for run in runs], "systems": [s.to_json() for s in summaries]})
+        return
     rows = [
-        [target, console.number(r, 4), console.number(valid["ccc"][target], 4)]
-        for target, r in valid["pearson"].items()
+        [s.system, s.split, str(s.clips), str(s.seeds), console.number(s.mean, 4), console.number(s.deviation, 4)]
+        for s in summaries
     ]
-    rows.append(["mean", console.number(valid["mean_pearson"], 4), console.number(valid["mean_ccc"], 4)])
-    title = f"{run.name}: {valid['n']} validation clips"
-    console.show_table(title, ["target", "Pearson r", "CCC"], rows)
-    if valid["remark"]:
-        console.out().print(f"[yellow]{valid['remark']}[/]")
-    show_subject_note(run)
-
-
-def show_subject_note(run: Run) -> None:
-    """Says that a run's scores are not subject-safe, when they are not."""
-    from abawkit.cli import console
-
-    if not run.subject_safe:
-        console.out().print(run.subject_note, style="yellow", markup=False)
+    columns = ["system", "split", "n", "seeds", "validation r", "± sd"]
+    console.show_table("Trained", columns, rows, left=2)
+    if len({s.split for s in summaries}) > 1:
+        console.out().print("[dim]Validation sets differ between splits: do not rank across them.[/]")
+    console.next_steps({"abawkit runs list": "each of them", "abawkit ensemble": "combine them"})
 
 
 def predict(
@@ -131,36 +139,3 @@ def predict(
         return
     console.out().print(f"predicted {len(made.ids)} clips: {path}", soft_wrap=True)
     show_subject_note(found)
-
-
-def list_(workspace: WorkspaceOption = None, as_json: JsonOption = False) -> None:
-    """List the finished runs and ensembles."""
-    from abawkit.cli import console
-    from abawkit.training.runs import list_runs
-
-    runs = list_runs(open_workspace(workspace))
-    if as_json:
-        console.print_json({"runs": [run.to_json() for run in runs]})
-        return
-    rows = []
-    for run in runs:
-        valid = run.metrics["scores"]["valid"]
-        safe = "yes" if run.subject_safe else "no"
-        rows.append([run.name, run.config["split"], str(valid["n"]), console.number(valid["mean_pearson"], 4), safe])
-    console.show_table("Runs", ["run", "split", "n", "validation r", "subject-safe"], rows, left=2)
-    if len({row[1] for row in rows}) > 1:
-        console.out().print("[dim]Validation sets differ between splits: do not rank across them.[/]")
-    for note in sorted({run.subject_note for run in runs if not run.subject_safe}):
-        console.out().print(note, style="yellow", markup=False)
-
-
-def show(run: RunArgument, workspace: WorkspaceOption = None, as_json: JsonOption = False) -> None:
-    """Show a run's scores."""
-    from abawkit.cli import console
-    from abawkit.training.runs import find_run
-
-    found = find_run(open_workspace(workspace), run)
-    if as_json:
-        console.print_json(found.to_json())
-        return
-    show_run(found)

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import torch
 from torch import Tensor, nn
 
 from abawkit.models.pooling import attention_pool
@@ -26,12 +27,15 @@ class EncoderConfig:
         inputs: Values per frame D.
         hidden: Size of the embedding H (paper: 384; motion 128).
         dropout: Dropout probability (paper: .45).
+        learned_missing: A clip without frames has a learned vector in the place of its frames' sum; the authors have
+            zeros there.
     """
 
     kind: str
     inputs: int
     hidden: int = 384
     dropout: float = 0.45
+    learned_missing: bool = False
 
 
 def _projection(config: EncoderConfig) -> nn.Sequential:
@@ -67,10 +71,15 @@ class AttentionEncoder(nn.Module):
         super().__init__()
         self.attn = nn.Linear(config.inputs, 1)
         self.proj = _projection(config)
+        # As TAEMI's missing-modality tokens: .02 times normal noise to begin with.
+        self.missing = nn.Parameter(0.02 * torch.randn(config.inputs)) if config.learned_missing else None
 
     def forward(self, frames: Sequence[Tensor]) -> Tensor:
-        """Returns embeddings ``[B, H]`` of B clips ``[T_i, D]``; a clip without frames counts as zeros."""
+        """Returns embeddings ``[B, H]`` of B clips ``[T_i, D]``; without frames: of zeros, or the learned vector."""
         pooled = attention_pool(frames, self.attn.weight[0], self.attn.bias[0])  # [B, D]
+        if self.missing is not None:
+            empty = torch.tensor([len(clip) == 0 for clip in frames], device=pooled.device)
+            pooled = torch.where(empty[:, None], self.missing, pooled)
         embedding: Tensor = self.proj(pooled)  # [B, H]
         return embedding
 

@@ -37,6 +37,7 @@ class Hyperparameters:
     modality_dropout: float = 0.3
     alpha: float = 0.7  # loss = alpha (1 - mean CCC) + (1 - alpha) MSE (Sec. 4.5, Eq. 1)
     frozen_encoders: bool = False  # F5: encoders in eval mode, not updated during fusion
+    missing: str = "zero"  # a clip without audio, vision or motion: zeros as the authors, learned, or drop the clip
 
     def epochs(self, stage: str) -> int:
         """Returns the most epochs of a stage: a modality, or ``fusion``."""

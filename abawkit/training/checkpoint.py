@@ -60,8 +60,12 @@ def save_run_model(path: Path, model: FusionModel, stages: Mapping[str, Mapping[
     save_weights(path, weights)
 
 
-def load_run_model(path: Path, config: Mapping[str, Any], targets: int) -> tuple[FusionModel, dict[str, UnimodalModel]]:
+def load_run_model(
+    path: Path, config: Mapping[str, Any], targets: int
+) -> tuple[FusionModel | None, dict[str, UnimodalModel]]:
     """Returns a run's fusion model and the unimodal models of its stages, in eval mode.
+
+    An imported run may lack the stages' heads, or be a single stage without a fusion model (None).
 
     Args:
         path: The run's ``model.safetensors``.
@@ -73,14 +77,15 @@ def load_run_model(path: Path, config: Mapping[str, Any], targets: int) -> tuple
     """
     encoders = {modality: EncoderConfig(**encoder) for modality, encoder in config["encoders"].items()}
     hyper = Hyperparameters(**config["definition"]["hyperparameters"])
-    model = FusionModel(fusion_config(hyper, encoders, targets))
-    stages = {modality: UnimodalModel(encoder, targets) for modality, encoder in encoders.items()}
+    model = FusionModel(fusion_config(hyper, encoders, targets)) if config.get("fusion", True) else None
+    stages = {modality: UnimodalModel(encoders[modality], targets) for modality in config.get("heads", encoders)}
     weights = load_weights(path)
-    load_state(model, {key: value for key, value in weights.items() if not key.startswith("stage.")}, path)
+    if model is not None:
+        load_state(model, {key: value for key, value in weights.items() if not key.startswith("stage.")}, path)
     for modality, stage in stages.items():
         prefix = f"stage.{modality}."
         load_state(stage, {k[len(prefix) :]: v for k, v in weights.items() if k.startswith(prefix)}, path)
-    return model.eval(), {modality: stage.eval() for modality, stage in stages.items()}
+    return None if model is None else model.eval(), {modality: stage.eval() for modality, stage in stages.items()}
 
 
 def load_state(model: FusionModel | UnimodalModel, weights: Mapping[str, Tensor], path: Path) -> None:

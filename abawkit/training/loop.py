@@ -44,6 +44,8 @@ class FitPlan:
         lr_factor: What the plateau scheduler multiplies the rates with.
         seed: Seed of the shuffling and the dropout.
         checkpoint_seconds: How often the state for resuming is saved.
+        replay: The learning rate of each epoch to replay, of the first parameter group; the others keep their share
+            of it. There are as many epochs as rates, and nothing is validated. None: the scheduler sets the rates.
     """
 
     name: str
@@ -56,6 +58,7 @@ class FitPlan:
     lr_factor: float
     seed: int
     checkpoint_seconds: float
+    replay: tuple[float, ...] | None = None
 
 
 @dataclass
@@ -81,7 +84,7 @@ def fit(
     optimizer: torch.optim.Optimizer,
     forward: Forward,
     train: ClipData,
-    valid: ClipData,
+    valid: ClipData | None,
     plan: FitPlan,
     task: Task,
     *,
@@ -89,14 +92,14 @@ def fit(
     on_epoch: Callable[[Fit], None],
     progress: Progress,
 ) -> Fit:
-    """Fits ``model`` and leaves its best state in it.
+    """Fits ``model`` and leaves its best state in it; of a replay, its last.
 
     Args:
         model: The model; only parameters in ``optimizer`` are updated.
         optimizer: With its parameter groups.
         forward: Clips and row numbers → predictions ``[B, E]``.
         train: Clips to learn from.
-        valid: Clips to choose the best epoch on.
+        valid: Clips to choose the best epoch on; None for a replay.
         plan: How.
         task: Whose score chooses.
         state: File to resume from and to save to; it is removed by the caller.
@@ -110,39 +113,56 @@ def fit(
     scheduler = torch.optim.lr_scheduler.ReduceLROnPlateau(
         optimizer, mode="max", factor=plan.lr_factor, patience=max(3, plan.patience // 3)
     )
+    shares = [group["lr"] / optimizer.param_groups[0]["lr"] for group in optimizer.param_groups]
     result = _resume(state, model, optimizer, scheduler)
     if result.history:
         progress.say(f"{plan.name}: goes on after epoch {result.next_epoch}")
-    truth = _numpy(valid.truth)
+    truth = None if valid is None else _numpy(valid.truth)
+    epochs = plan.epochs if plan.replay is None else len(plan.replay)
     saved = time.monotonic()
-    with progress.task(f"train {plan.name}", plan.epochs, "epochs") as bar:
+    with progress.task(f"train {plan.name}", epochs, "epochs") as bar:
         bar.advance(result.next_epoch)
-        for epoch in range(result.next_epoch, plan.epochs):
-            if result.history and epoch - result.best_epoch > plan.patience:
+        for epoch in range(result.next_epoch, epochs):
+            if plan.replay is None and result.history and epoch - result.best_epoch > plan.patience:
                 break
+            if plan.replay is not None:
+                for group, share in zip(optimizer.param_groups, shares, strict=True):
+                    group["lr"] = plan.replay[epoch] * share
+            rate = optimizer.param_groups[0]["lr"]
             loss = _train_epoch(model, optimizer, parameters, forward, train, plan, epoch)
-            scores = score(task, truth, predict_rows(model, forward, valid))
-            value = scores.primary
-            if value > result.best_score + plan.min_delta:  # nan, of a constant prediction, is no improvement
+            value = math.nan
+            if valid is not None and truth is not None:
+                value = score(task, truth, predict_rows(model, forward, valid)).primary
+                scheduler.step(value if math.isfinite(value) else -1.0)
+            # A score of nan, of a constant prediction, is no improvement.
+            if value > result.best_score + plan.min_delta or (plan.replay is not None and epoch == epochs - 1):
                 result.best_epoch, result.best_score = epoch, value
                 result.best_state = copy.deepcopy(model.state_dict())
-            rate = optimizer.param_groups[0]["lr"]
             result.history.append({"stage": plan.name, "epoch": epoch + 1, "loss": loss, "score": value, "lr": rate})
-            scheduler.step(value if math.isfinite(value) else -1.0)
             if time.monotonic() - saved >= plan.checkpoint_seconds:
                 _save(state, model, optimizer, scheduler, result)
                 saved = time.monotonic()
             on_epoch(result)
-            bar.advance(1, f"r {value:.3f}, best {result.best_score:.3f} at {result.best_epoch + 1}")
+            bar.advance(1, _note(result, plan))
     if result.best_epoch < 0:
+        there = {} if valid is None else valid.present
         raise AbawkitError(
             f"no epoch of the {plan.name} stage has a defined validation score: the prediction is constant",
             got="validation clips with features: "
-            + ", ".join(f"{modality} {int(there.sum())} of {len(valid)}" for modality, there in valid.present.items()),
+            + ", ".join(f"{modality} {int(present.sum())} of {len(present)}" for modality, present in there.items()),
             todo="give the clips what they lack (transcripts?), or take another split or --set training.lr",
         )
     model.load_state_dict(result.best_state)
     return result
+
+
+def _note(result: Fit, plan: FitPlan) -> str:
+    last = result.history[-1]
+    if plan.replay is not None:
+        return f"loss {last['loss']:.3f}"
+    left = plan.patience - (last["epoch"] - 1 - result.best_epoch)
+    best = f"best {result.best_score:.3f} at {result.best_epoch + 1}, " if result.best_epoch >= 0 else ""
+    return f"r {last['score']:.3f}, {best}patience {left}"
 
 
 def _train_epoch(

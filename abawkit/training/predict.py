@@ -47,7 +47,8 @@ def predict(workspace: Workspace, run: Run, on: Side = "test", *, progress: Prog
     ids: Sequence[str]
     if on == "valid":
         split = find_split(workspace, run.config["ratio"], run.config["split"])
-        ids, truth = split.valid.ids, split.valid.values
+        # Without the truth, nothing that reads the file can score a run that may know these clips.
+        ids, truth = split.valid.ids, split.valid.values if run.is_scorable else None
     else:
         ids, truth = test_ids(workspace), None
         if not ids:
@@ -70,7 +71,7 @@ def run_stores(workspace: Workspace, config: dict[str, Any]) -> dict[Modality, F
     """Returns the feature stores that a run was trained on.
 
     Raises:
-        AbawkitError: A store is gone, or has another signature.
+        AbawkitError: A store is gone, has another signature, or lacks a shard.
     """
     stores: dict[Modality, FeatureStore] = {}
     for modality, folder in config["features"].items():
@@ -84,6 +85,7 @@ def run_stores(workspace: Workspace, config: dict[str, Any]) -> dict[Modality, F
                 expected=expected,
                 todo="abawkit extract with the settings of that run, or train anew",
             )
+        store.require_whole()
         stores[modality] = store
     return stores
 
@@ -99,7 +101,9 @@ def predict_table(path: Path, config: dict[str, Any], clips: ClipData, task: Tas
         device: Where to compute.
     """
     model, stages = load_run_model(path / "model.safetensors", config, len(task.targets))
-    model.to(device)
+    if model is not None:
+        model.to(device)
+    modalities: list[Modality] = list(config["encoders"])
     blocks: dict[str, list[NDArray[np.float64]]] = {}
 
     def keep(prefix: str, values: Tensor) -> None:
@@ -108,11 +112,14 @@ def predict_table(path: Path, config: dict[str, Any], clips: ClipData, task: Tas
     with torch.inference_mode():
         for rows in row_batches(len(clips), EVALUATION_BATCH):
             inputs = clips.inputs(rows, skip={})
-            embeddings = model.embed(inputs)
-            keep("", model.fuse(embeddings))
-            for modality, stage in stages.items():
-                keep(f"{modality}:", stage.to(device)(inputs[modality]))
-                keep(f"without-{modality}:", model.fuse_without(embeddings, modality))
+            embeddings = [] if model is None else model.embed(inputs)
+            if model is not None:
+                keep("", model.fuse(embeddings))
+            for modality in modalities:
+                if modality in stages:
+                    keep(f"{modality}:" if model is not None else "", stages[modality].to(device)(inputs[modality]))
+                if model is not None:
+                    keep(f"without-{modality}:", model.fuse_without(embeddings, modality))
     values = {prefix: np.concatenate(parts) for prefix, parts in blocks.items()}
     columns: dict[str, Any] = {}
     if clips.truth is not None:
@@ -120,12 +127,9 @@ def predict_table(path: Path, config: dict[str, Any], clips: ClipData, task: Tas
     main = {prefix: block for prefix, block in values.items() if prefix in ("truth.", "")}
     for prefix, block in main.items():
         columns |= {prefix + target: block[:, index] for index, target in enumerate(task.targets)}
-    columns["missing"] = [
-        " ".join(m for m in stages if not clips.present[m][row])  # type: ignore[index]
-        for row in range(len(clips))
-    ]
-    for modality in stages:
-        columns[f"frames.{modality}"] = clips.lengths(modality)  # type: ignore[arg-type]
+    columns["missing"] = [" ".join(m for m in modalities if not clips.present[m][row]) for row in range(len(clips))]
+    for modality in modalities:
+        columns[f"frames.{modality}"] = clips.lengths(modality)
     for prefix, block in values.items():
         if prefix not in main:
             columns |= {prefix + target: block[:, index] for index, target in enumerate(task.targets)}

@@ -84,9 +84,8 @@ class Run:
             if key not in config:
                 raise AbawkitError(f"is not the record of a run: it has no {key!r}", path=path / "config.json")
         if not (path / "metrics.json").exists():
-            raise AbawkitError(
-                "this run is not finished", path=path, todo=f"abawkit train --system {config['system']}  (goes on)"
-            )
+            again = "runs import" if config["kind"] == "import" else f"train --system {config['system']}"
+            raise AbawkitError("this run is not finished", path=path, todo=f"abawkit {again}  (goes on)")
         return cls(path, config, read_json(path / "metrics.json", "the scores of a run"))
 
     @property
@@ -98,6 +97,60 @@ class Run:
     def is_ensemble(self) -> bool:
         """Whether it combines other runs."""
         return bool(self.config["kind"] == "ensemble")
+
+    @property
+    def is_scorable(self) -> bool:
+        """Whether there are clips that can score it: not of a refit, nor of a run with an unknown split."""
+        return bool(self.config.get("scorable", True))
+
+    @property
+    def parent(self) -> str | None:
+        """Name of the run of which this is a refit on all labelled clips; None: it is none."""
+        found = self.config.get("parent")
+        return None if found is None else str(found)
+
+    @property
+    def simulated(self) -> bool:
+        """Whether its features, or those of a member, are simulated."""
+        return bool(self.config.get("simulated"))
+
+    @property
+    def no_score(self) -> str:
+        """Why it has no score, in words; empty when it has one."""
+        if self.parent is not None:
+            valid = self.metrics["parent"]["scores"]["valid"]
+            return f"none (parent: {valid['mean_pearson']:.4f} on {valid['n']} clips)"
+        return "" if self.is_scorable else "none (it is not known on which clips it was trained)"
+
+    def history(self, stage: str) -> list[dict[str, Any]]:
+        """Returns the epochs of a stage (a modality, or ``fusion``), one row each: epoch, loss, score, lr."""
+        rows = pd.read_csv(self.path / "history.csv").query("stage == @stage").to_dict("records")
+        return [{str(key): value for key, value in row.items()} for row in rows]
+
+    @property
+    def origin(self) -> str:
+        """Where an imported run comes from, in words; empty for any other."""
+        return str(self.config.get("origin", ""))
+
+    def require_scorable(self) -> None:
+        """Raises when no clip can score it: all were trained on, or nobody said which.
+
+        Raises:
+            AbawkitError: It is a refit on all labelled clips, or was imported without a split.
+        """
+        if self.parent is not None:
+            raise AbawkitError(
+                f"run {self.name} was trained on all labelled clips: none is left to score or to rank it on",
+                got=f"its score: {self.no_score}",
+                todo=f"score its parent instead: {self.parent}",
+            )
+        if not self.is_scorable:
+            raise AbawkitError(
+                f"run {self.name} was imported without saying on which split it was trained: it can predict and be "
+                "submitted, but neither be scored nor combined with others, because it may know the clips",
+                path=self.path,
+                todo="if you know its split, import the file again with --split NAME",
+            )
 
     @property
     def subject_safe(self) -> bool:
@@ -165,6 +218,8 @@ class Run:
             "split": self.config["split"],
             "seed": self.config["seed"],
             "scores": self.metrics["scores"],
+            "parent": self.parent,
+            "simulated": self.simulated,
             "subject_safe": self.subject_safe,
             "subject_note": self.subject_note,
         }

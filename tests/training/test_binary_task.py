@@ -11,8 +11,9 @@ from abawkit.data.splits import resplit
 from abawkit.evaluation.ensemble import ensemble
 from abawkit.evaluation.scores import evaluate
 from abawkit.extraction.pipeline import extract
-from abawkit.submission import check, submit
-from abawkit.training.stages import train
+from abawkit.submission.form import check
+from abawkit.submission.write import submit
+from abawkit.training.train import train
 from abawkit.workspace import Workspace
 
 TASK = Task(

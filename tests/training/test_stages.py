@@ -23,7 +23,7 @@ from abawkit.progress import SILENT
 from abawkit.systems.loader import load_system
 from abawkit.training.predict import predict
 from abawkit.training.runs import Run, find_run, list_runs
-from abawkit.training.stages import train
+from abawkit.training.train import train
 from abawkit.workspace import Workspace
 
 VALID = "predictions/valid.csv"

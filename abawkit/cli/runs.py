@@ -1,0 +1,155 @@
+"""``runs``: what has been trained or imported."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, cast
+
+import typer
+
+from abawkit.cli.cleanup import gc, rm
+from abawkit.cli.compare import compare
+from abawkit.cli.options import DeviceOption, JsonOption, WorkspaceOption, open_workspace, pairs
+
+if TYPE_CHECKING:
+    from abawkit.features.spec import Modality
+    from abawkit.training.runs import Run
+
+runs_app = typer.Typer(help="What has been trained.", no_args_is_help=True)
+
+RunArgument = Annotated[str, typer.Argument(metavar="RUN", help="A run's name, or the beginning of it.")]
+
+
+def register(app: typer.Typer) -> None:
+    """Adds the commands of this file to the program."""
+    runs_app.command("list", epilog="Example: abawkit runs list")(list_)
+    runs_app.command("show", epilog="Example: abawkit runs show F4")(show)
+    runs_app.command("import", epilog="Example: abawkit runs import fusion_best.pt --split official")(import_)
+    runs_app.command("compare", epilog="Example: abawkit runs compare F4 F3")(compare)
+    runs_app.command("rm", epilog="Example: abawkit runs rm F4-official-s42-1a2b3c4d")(rm)
+    runs_app.command("gc", epilog="Example: abawkit runs gc")(gc)
+    app.add_typer(runs_app, name="runs")
+
+
+def list_(workspace: WorkspaceOption = None, as_json: JsonOption = False) -> None:
+    """List the finished runs and ensembles."""
+    from abawkit.cli import console
+    from abawkit.training.runs import list_runs
+
+    runs = list_runs(open_workspace(workspace))
+    if as_json:
+        console.print_json({"runs": [run.to_json() for run in runs]})
+        return
+    rows = []
+    for run in runs:
+        valid = run.metrics["scores"].get("valid", {"n": "–", "mean_pearson": None})
+        safe = "yes" if run.subject_safe else "no"
+        split = run.config["split"] or "not told"
+        rows.append([run.name, split, str(valid["n"]), console.number(valid["mean_pearson"], 4), safe])
+    console.show_table("Runs", ["run", "split", "n", "validation r", "subject-safe"], rows, left=2)
+    if len({row[1] for row in rows}) > 1:
+        console.out().print("[dim]Validation sets differ between splits: do not rank across them.[/]")
+    for note in sorted({run.subject_note for run in runs if not run.subject_safe}):
+        console.out().print(note, style="yellow", markup=False)
+
+
+def show(run: RunArgument, workspace: WorkspaceOption = None, as_json: JsonOption = False) -> None:
+    """Show a run's scores."""
+    from abawkit.cli import console
+    from abawkit.training.runs import find_run
+
+    found = find_run(open_workspace(workspace), run)
+    if as_json:
+        console.print_json(found.to_json())
+        return
+    show_run(found)
+
+
+def import_(
+    files: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="FILE", help="Fusion file, stage files; MODALITY=FILE where a stage file could be of several."
+        ),
+    ],
+    split: Annotated[
+        str | None,
+        typer.Option("--split", help="The split that it was trained on, if you know it; else it cannot be scored."),
+    ] = None,
+    features: Annotated[
+        list[str] | None, typer.Option("--features", help="MODALITY=STORE, where there are several stores.")
+    ] = None,
+    device: DeviceOption = None,
+    workspace: WorkspaceOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Make a run of a checkpoint of the authors' released script.
+
+    Nothing in the file is run. It predicts the validation clips, and the test clips that are there.
+    """
+    from abawkit.cli import console
+    from abawkit.features.spec import MODALITIES
+
+    opened = open_workspace(workspace, training__device=device)
+    told: dict[Path, Modality] = {}
+    paths = []
+    for text in files:
+        modality, mark, path = text.partition("=")
+        named = bool(mark) and modality in MODALITIES
+        paths.append(Path(path if named else text))
+        if named:
+            told[paths[-1]] = cast("Modality", modality)
+    from abawkit.training.imports import import_run
+
+    run = import_run(
+        opened,
+        paths,
+        split=split,
+        features=pairs(features, "--features"),
+        modalities=told,
+        progress=console.progress_for(as_json),
+    )
+    if as_json:
+        console.print_json(run.to_json() | {"origin": run.origin, "files": run.metrics["files"]})
+        return
+    show_run(run)
+    console.next_steps(
+        {f"abawkit evaluate {run.name}": "scores with an interval"}
+        if run.is_scorable
+        else {f"abawkit submit --run {run.name} --out submissions/team.csv": "the leaderboard file"}
+    )
+
+
+def show_run(run: Run) -> None:
+    """Prints a run's scores."""
+    from abawkit.cli import console
+
+    if run.origin:
+        console.out().print(f"{run.name}: {run.origin}", markup=False)
+    for file, told in run.metrics.get("files", {}).items():
+        if told["best_pearson"] is not None:
+            console.out().print(f"{file} itself says: validation r {told['best_pearson']:.4f}", markup=False)
+    valid = run.metrics["scores"].get("valid")
+    if run.simulated:
+        console.out().print("trained on simulated features", style="yellow")
+    if valid is None:
+        console.out().print(f"{run.name}: score: {run.no_score}", style="yellow", markup=False)
+        return
+    rows = [
+        [target, console.number(r, 4), console.number(valid["ccc"][target], 4)]
+        for target, r in valid["pearson"].items()
+    ]
+    rows.append(["mean", console.number(valid["mean_pearson"], 4), console.number(valid["mean_ccc"], 4)])
+    title = f"{run.name}: {valid['n']} validation clips"
+    console.show_table(title, ["target", "Pearson r", "CCC"], rows)
+    if valid["remark"]:
+        console.out().print(f"[yellow]{valid['remark']}[/]")
+    show_subject_note(run)
+
+
+def show_subject_note(run: Run) -> None:
+    """Says that a run's scores are not subject-safe, when they are not."""
+    from abawkit.cli import console
+
+    if not run.subject_safe:
+        console.out().print(run.subject_note, style="yellow", markup=False)

@@ -1,0 +1,57 @@
+"""What several seeds of one system come to: a mean and its deviation, instead of a lucky run."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+
+from abawkit.training.runs import Run
+
+
+@dataclass(frozen=True)
+class OverSeeds:
+    """The validation score of one system on one split, over its seeds.
+
+    Attributes:
+        system: The system.
+        split: Name of the split.
+        clips: Validation clips.
+        seeds: Number of runs.
+        mean: Mean of the score over the runs; nan where there is none.
+        deviation: Standard deviation over the runs (n − 1); nan for a single run.
+        stages: Stage → the mean of its best validation score.
+    """
+
+    system: str
+    split: str
+    clips: int
+    seeds: int
+    mean: float
+    deviation: float
+    stages: dict[str, float]
+
+    def to_json(self) -> dict[str, Any]:
+        """Returns the keys that ``--json`` promises."""
+        return asdict(self)
+
+
+def over_seeds(runs: Sequence[Run]) -> list[OverSeeds]:
+    """Returns one entry per system and split, in the order of the runs; runs without a score are left out."""
+    groups: dict[tuple[str, str], list[Run]] = {}
+    for run in runs:
+        if "valid" in run.metrics["scores"]:
+            groups.setdefault((run.config["system"], run.config["split"]), []).append(run)
+    found = []
+    for (system, split), members in groups.items():
+        scores = [run.metrics["scores"]["valid"] for run in members]
+        values = np.array([score["mean_pearson"] for score in scores], np.float64)
+        deviation = float(values.std(ddof=1)) if len(values) > 1 else float("nan")
+        names = members[0].metrics.get("stages", {})
+        stages = {
+            name: float(np.mean([run.metrics["stages"][name]["best_score"] for run in members])) for name in names
+        }
+        found.append(OverSeeds(system, split, scores[0]["n"], len(members), float(values.mean()), deviation, stages))
+    return found

@@ -1,0 +1,134 @@
+"""What one training works on and with, and the records by which its stages and its run are named."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from abawkit.challenge import Task
+from abawkit.data.splitfile import Split
+from abawkit.features.spec import Modality
+from abawkit.features.store import FeatureStore
+from abawkit.models.encoders import EncoderConfig
+from abawkit.progress import Progress
+from abawkit.systems.loader import Hyperparameters, System
+from abawkit.training.batches import ClipData
+from abawkit.training.loop import FitPlan
+from abawkit.workspace import Workspace
+
+#: Changes whenever the same inputs would train differently, so that old stage checkpoints are not reused.
+TRAINING_VERSION = 2
+
+#: The learning rates that a refit replays: stage → one per epoch.
+Replay = Mapping[str, tuple[float, ...]]
+
+
+@dataclass(frozen=True)
+class Work:
+    """What every stage of one training needs.
+
+    Attributes:
+        workspace: The workspace.
+        system: What is trained.
+        split: The split that it is trained on.
+        stores: Modality → its feature store.
+        train: Clips to learn from.
+        valid: Clips to choose the best epochs on; None: a refit, which has none.
+        seed: The seed.
+        device: Where to compute.
+        dropped: Side → labelled clips that were left out because they lack a modality.
+        replay: What a refit replays; None: no refit.
+        progress: What to report to.
+    """
+
+    workspace: Workspace
+    system: System
+    split: Split
+    stores: Mapping[Modality, FeatureStore]
+    train: ClipData
+    valid: ClipData | None
+    seed: int
+    device: str
+    dropped: Mapping[str, int]
+    replay: Replay | None
+    progress: Progress
+
+    @property
+    def hyper(self) -> Hyperparameters:
+        """The system's hyper-parameters."""
+        return self.system.hyperparameters
+
+    @property
+    def task(self) -> Task:
+        """The challenge track."""
+        return self.workspace.task
+
+    def encoder(self, modality: Modality) -> EncoderConfig:
+        """Returns the modality's encoder as the system wants it."""
+        return EncoderConfig(
+            kind="mlp" if modality == "text" else "attention",
+            inputs=self.stores[modality].spec.dim,
+            hidden=self.hyper.motion_hidden if modality == "motion" else self.hyper.hidden,
+            dropout=self.hyper.dropout,
+            learned_missing=self.hyper.missing == "learned" and modality != "text",
+        )
+
+    def plan(self, name: str, signature: str) -> FitPlan:
+        """Returns how a stage (a modality, or ``fusion``) is fitted; it is seeded from its signature."""
+        return FitPlan(
+            name=name,
+            epochs=self.hyper.epochs(name),
+            patience=self.hyper.fusion_patience if name == "fusion" else self.hyper.patience,
+            batch_size=self.hyper.batch_size,
+            clip_norm=self.hyper.clip_norm,
+            alpha=self.hyper.alpha,
+            min_delta=self.hyper.min_delta,
+            lr_factor=self.hyper.lr_factor,
+            seed=int(signature[:12], 16),
+            checkpoint_seconds=self.workspace.settings.training.checkpoint_seconds,
+            replay=None if self.replay is None else self.replay[name],
+        )
+
+    def optimizer(self, groups: list[dict[str, Any]]) -> torch.optim.Optimizer:
+        """Returns AdamW over parameter groups (Sec. 4.8)."""
+        # One pass over the parameters instead of ten: a quarter of the time per step on a CPU, and as deterministic.
+        return torch.optim.AdamW(groups, lr=self.hyper.lr, weight_decay=self.hyper.weight_decay, fused=True)
+
+    def stage_record(self, modality: Modality) -> dict[str, Any]:
+        """Returns everything that the modality's stage depends on."""
+        store, split = self.stores[modality], self.split
+        plan = asdict(self.plan(modality, "0"))
+        del plan["seed"], plan["checkpoint_seconds"]
+        valid = () if self.valid is None else self.valid.ids
+        return {
+            "version": TRAINING_VERSION,
+            "task": self.task.name,
+            "score": self.task.score,
+            "encoder": asdict(self.encoder(modality)),
+            "plan": plan,
+            "lr": self.hyper.lr,
+            "weight_decay": self.hyper.weight_decay,
+            "seed": self.seed,
+            "features": store.spec.signature,
+            "train": [store.content_digest(self.train.ids), split.train.digest],
+            "valid": [store.content_digest(valid), split.valid.digest],
+        }
+
+
+class Log:
+    """Reports on, and keeps what was said in ``train.log``."""
+
+    def __init__(self, progress: Progress, path: Path) -> None:
+        self._progress = progress
+        self._path = path
+        self.task = progress.task
+
+    def say(self, message: str) -> None:
+        """Tells the user, and the log."""
+        with self._path.open("a", encoding="utf-8") as file:
+            file.write(message + "\n")
+        self._progress.say(message)

@@ -1,0 +1,337 @@
+"""Training against the script that one writes: one pickle per clip and modality, padded batches, a DataLoader.
+
+Parts, each with its ratios taken in one run: `epochs` (F2 stage by stage on 1,500 clips, batch 16), `long` (one clip of
+12,500 frames in a batch), `reuse` (all five systems against F2 and F4), `seeds` (five seeds against one), `scale` (all
+five systems at 1/16, 1/8 and 1/4 of the challenge, or with `--full` at its size). Features are simulated.
+"""
+
+import argparse
+import json
+import os
+import pickle
+import resource
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from abawkit.data.splits import find_split, resplit
+from abawkit.features.store import FeatureStore, list_stores
+from abawkit.jobs.simulation.simulate import simulate
+from abawkit.models.pooling import attention_pool
+from abawkit.training.train import train, train_many
+from abawkit.workspace import Workspace
+
+EPOCHS = 4
+BATCH = 16
+
+
+class Stopwatch:
+    """A progress that notes when each epoch of each stage ended."""
+
+    def __init__(self) -> None:
+        self.ends: dict[str, list[float]] = {}
+
+    @contextmanager
+    def task(self, what: str, total: int | None = None, unit: str = "clips") -> Iterator[Any]:
+        """Begins a stage."""
+        ends = self.ends.setdefault(what.removeprefix("train "), [time.perf_counter()])
+
+        class Bar:
+            def advance(self, amount: int = 1, note: str = "") -> None:
+                """Ends an epoch."""
+                if amount:
+                    ends.append(time.perf_counter())
+
+        yield Bar()
+
+    def say(self, message: str) -> None:
+        """Says nothing."""
+
+    def epoch(self, stage: str) -> float:
+        """The median seconds of an epoch but the first."""
+        return float(np.median(np.diff(self.ends[stage])[1:]))
+
+
+def opened(root: Path, epochs: int, threads: int) -> Workspace:
+    """The workspace with so many epochs in each stage, and no early stopping."""
+    stages = ("text", "audio", "vision", "motion", "fusion")
+    settings: dict[str, Any] = {f"training.{stage}_epochs": epochs for stage in stages}
+    settings |= {"training.patience": 1000, "training.fusion_patience": 1000}
+    settings |= {"training.threads": threads, "training.device": "cpu"}
+    return Workspace.open(root, environ={}, overrides=settings)
+
+
+class Files(torch.utils.data.Dataset):
+    """One pickle per clip and modality, float32, as an extraction loop leaves them."""
+
+    def __init__(self, root: Path, modalities: Sequence[str], ids: Sequence[str], truth: Any) -> None:
+        self.root, self.modalities, self.ids = root, modalities, ids
+        self.truth = torch.tensor(np.asarray(truth), dtype=torch.float32)
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    def __getitem__(self, index: int) -> tuple[dict[str, Tensor], Tensor]:
+        clip = {}
+        for modality in self.modalities:
+            with (self.root / modality / f"{self.ids[index]}.pkl").open("rb") as file:
+                clip[modality] = torch.from_numpy(pickle.load(file))
+        return clip, self.truth[index]
+
+
+def padded(items: list[tuple[dict[str, Tensor], Tensor]]) -> tuple[dict[str, tuple[Tensor, Tensor]], Tensor]:
+    """Clips padded to the longest of the batch, with masks."""
+    batch = {}
+    for modality in items[0][0]:
+        clips = [clip[modality] for clip, _ in items]
+        lengths = torch.tensor([len(clip) for clip in clips])
+        frames = nn.utils.rnn.pad_sequence(clips, batch_first=True)
+        batch[modality] = (frames, torch.arange(frames.shape[1])[None] < lengths[:, None])
+    return batch, torch.stack([truth for _, truth in items])
+
+
+class Encoder(nn.Module):
+    """The paper's encoder over padded frames; text is one frame."""
+
+    def __init__(self, modality: str, dim: int, hidden: int) -> None:
+        super().__init__()
+        self.scorer = None if modality == "text" else nn.Linear(dim, 1)
+        self.project = nn.Sequential(
+            nn.LayerNorm(dim), nn.Linear(dim, hidden), nn.GELU(), nn.Dropout(0.45), nn.LayerNorm(hidden)
+        )
+
+    def forward(self, frames: Tensor, mask: Tensor) -> Tensor:
+        """Returns embeddings of padded clips."""
+        if self.scorer is None:
+            pooled = frames[:, 0]
+        else:
+            scores = self.scorer(frames).squeeze(-1).masked_fill(~mask, -1e9)
+            pooled = torch.bmm(torch.softmax(scores, 1).unsqueeze(1), frames).squeeze(1)
+        result: Tensor = self.project(pooled)
+        return result
+
+
+class Network(nn.Module):
+    """One modality with its head, or all of them with the fusion regressor."""
+
+    def __init__(self, dims: dict[str, int]) -> None:
+        super().__init__()
+        hidden = {modality: 128 if modality == "motion" else 384 for modality in dims}
+        self.encoders = nn.ModuleDict({m: Encoder(m, dim, hidden[m]) for m, dim in dims.items()})
+        total = sum(hidden.values())
+        if len(dims) == 1:
+            self.head = nn.Sequential(nn.Dropout(0.45), nn.Linear(total, 6))
+        else:
+            self.head = nn.Sequential(
+                nn.LayerNorm(total), nn.Dropout(0.45), nn.Linear(total, 384), nn.GELU(), nn.Dropout(0.45),
+                nn.Linear(384, 6),
+            )  # fmt: skip
+
+    def forward(self, batch: dict[str, tuple[Tensor, Tensor]]) -> Tensor:
+        """Returns predictions."""
+        embeddings = []
+        for modality, encoder in self.encoders.items():
+            with torch.set_grad_enabled(torch.is_grad_enabled() and not (modality == "motion" and len(batch) > 1)):
+                embeddings.append(encoder(*batch[modality]))
+        result: Tensor = self.head(torch.cat(embeddings, 1))
+        return result
+
+
+def loss_of(truth: Tensor, prediction: Tensor) -> Tensor:
+    """.7 (1 - mean CCC) + .3 MSE."""
+    t, p = truth - truth.mean(0), prediction - prediction.mean(0)
+    below = (t * t).mean(0) + (p * p).mean(0) + (truth.mean(0) - prediction.mean(0)) ** 2
+    return 0.7 * (1 - (2 * (t * p).mean(0) / (below + 1e-8)).mean()) + 0.3 * nn.functional.mse_loss(prediction, truth)
+
+
+def reference(files: Path, modalities: Sequence[str], dims: dict[str, int], split: Any, workers: int) -> float:
+    """Seconds of one epoch of the script, the better of two after one that warms the cache."""
+    torch.manual_seed(0)
+    network = Network({modality: dims[modality] for modality in modalities})
+    optimizer = torch.optim.AdamW(network.parameters(), lr=2e-4, weight_decay=1e-2)
+    loaders = [
+        torch.utils.data.DataLoader(
+            Files(files, modalities, side.ids, side.values), BATCH, shuffle=side is split.train, collate_fn=padded,
+            num_workers=workers, persistent_workers=workers > 0,
+        )
+        for side in (split.train, split.valid)
+    ]  # fmt: skip
+    taken = []
+    for _ in range(3):
+        began = time.perf_counter()
+        network.train()
+        for batch, truth in loaders[0]:
+            optimizer.zero_grad()
+            loss_of(truth, network(batch)).backward()
+            nn.utils.clip_grad_norm_(network.parameters(), 1.0)
+            optimizer.step()
+        network.eval()
+        with torch.no_grad():
+            predicted = torch.cat([network(batch) for batch, _ in loaders[1]])
+        np.corrcoef(predicted[:, 0].numpy(), split.valid.values[:, 0])
+        taken.append(time.perf_counter() - began)
+    return min(taken[1:])
+
+
+def epochs(scratch: Path, threads: int) -> None:
+    """Prints seconds per epoch of F2's stages, there and here, and the floor."""
+    root = scratch / "epochs"
+    simulate(root, clips=1500)
+    work = opened(root, EPOCHS, threads)
+    split = find_split(work, "2:1", None)
+    stores = {store.spec.modality: store for store in list_stores(work.features)}
+    dims = {modality: store.spec.dim for modality, store in stores.items()}
+    write_pickles(scratch / "pickles", stores, [*split.train.ids, *split.valid.ids])
+    torch.set_num_threads(threads)
+    watch = Stopwatch()
+    train(work, "F2", progress=watch)
+    total = [0.0, 0.0]
+    for stage in ("text", "audio", "vision", "motion", "fusion"):
+        used = list(dims) if stage == "fusion" else [stage]
+        slow = [reference(scratch / "pickles", used, dims, split, workers) for workers in (0, 2)]
+        ours = watch.epoch(stage)
+        total[0] += min(slow)
+        total[1] += ours
+        print(
+            f"epochs    {stage:7s} script {slow[0]:6.2f} s (2 workers: {slow[1]:6.2f} s), here {ours:6.3f} s: "
+            f"{min(slow) / ours:.1f} times",
+            flush=True,
+        )
+    print(f"epochs    F2      script {total[0]:6.2f} s, here {total[1]:6.3f} s: {total[0] / total[1]:.1f} times")
+    floor(stores["audio"], split)
+
+
+def floor(store: FeatureStore, split: Any) -> None:
+    """Prints what an audio epoch cannot go below: one read of the bytes, and the matrix products."""
+    clips = [store.frames(clip).view(np.uint16) for clip in [*split.train.ids, *split.valid.ids]]
+    began = time.perf_counter()
+    for clip in clips:
+        clip.reshape(-1)[: clip.size // 4 * 4].view(np.uint64).max(initial=0)
+    read = time.perf_counter() - began
+    linear, inputs = nn.Linear(1024, 384), torch.randn(BATCH, 1024)
+    began = time.perf_counter()
+    for _ in range(len(split.train.ids) // BATCH):
+        linear(inputs).sum().backward()
+    print(f"epochs    floor of audio: bytes read once {read:.3f} s, products {time.perf_counter() - began:.3f} s")
+
+
+def write_pickles(root: Path, stores: dict[Any, FeatureStore], ids: Sequence[str]) -> None:
+    """Writes every clip's frames as float32, a zero frame for a missing clip."""
+    for modality, store in stores.items():
+        (root / modality).mkdir(parents=True)
+        for clip in ids:
+            frames = np.array(store.frames(clip), np.float32)
+            with (root / modality / f"{clip}.pkl").open("wb") as file:
+                pickle.dump(frames if len(frames) else np.zeros((1, store.spec.dim), np.float32), file, protocol=5)
+
+
+def long(scratch: Path, threads: int) -> None:
+    """Prints what one clip of 12,500 frames costs in a batch of sixteen."""
+    torch.set_num_threads(threads)
+    rng = np.random.default_rng(0)
+    clips = [torch.from_numpy(rng.standard_normal((359, 1024)).astype(np.float16)) for _ in range(BATCH)]
+    huge = torch.from_numpy(rng.standard_normal((12_500, 1024)).astype(np.float16))
+    weight, bias = torch.randn(1024, requires_grad=True), torch.zeros((), requires_grad=True)
+
+    def step(batch: list[Tensor]) -> float:
+        taken = []
+        for _ in range(7):
+            began = time.perf_counter()
+            attention_pool(batch, weight, bias).sum().backward()
+            taken.append(time.perf_counter() - began)
+        return min(taken)
+
+    usual, with_huge = step(clips), step([*clips[:-1], huge])
+    frames = (15 * 359 + 12_500) / (BATCH * 359)
+    print(f"long      batch {usual * 1e3:.1f} ms, with a clip of 12,500 frames {with_huge * 1e3:.1f} ms: "
+          f"{with_huge / usual:.1f} times, for {frames:.1f} times the frames")  # fmt: skip
+
+
+def reuse(scratch: Path, threads: int) -> None:
+    """Prints what all five systems cost against F2 and F4."""
+    root = scratch / "reuse"
+    simulate(root, clips=1500)
+    resplit(opened(root, EPOCHS, threads), "4:1")
+    taken = {}
+    for name, systems in (("two", ("F2", "F4")), ("five", ("F1", "F2", "F3", "F4", "F5"))):
+        for seed in (1, 2):  # the first warms the cache
+            began = time.perf_counter()
+            train_many(opened(root, EPOCHS, threads), systems, seeds=[seed + 10 * len(systems)])
+            taken[name] = time.perf_counter() - began
+    print(f"reuse     F2 and F4 {taken['two']:.1f} s, F1 to F5 {taken['five']:.1f} s: "
+          f"{taken['five'] / taken['two']:.2f} times")  # fmt: skip
+
+
+def seeds(scratch: Path, threads: int) -> None:
+    """Prints what five seeds cost against one, each trained in one thread."""
+    root = scratch / "seeds"
+    simulate(root, clips=1500)
+    taken = []
+    for chosen in (range(100, 101), range(1, 2), range(11, 16)):  # the first warms the cache
+        began = time.perf_counter()
+        train_many(opened(root, 12, 1), ["F2"], seeds=chosen)
+        taken.append(time.perf_counter() - began)
+    print(f"seeds     one {taken[1]:.1f} s, five {taken[2]:.1f} s: {taken[2] / taken[1]:.1f} times, "
+          f"{os.cpu_count()} cores")  # fmt: skip
+
+
+def scale(scratch: Path, threads: int, *, full: bool) -> None:
+    """Prints time and memory of all five systems, 15 epochs per stage, at growing sizes; each in a process."""
+    for share in (1.0,) if full else (1 / 16, 1 / 8, 1 / 4):
+        root = scratch / f"scale-{share}"
+        simulate(root, scale=share)
+        resplit(opened(root, 15, threads), "4:1")
+        code = (
+            "import json, resource, sys, time\n"
+            f"sys.path.insert(0, {str(Path(__file__).parent)!r})\n"
+            "from pathlib import Path\n"
+            "from train import anonymous, opened, train_many\n"
+            "began = time.perf_counter()\n"
+            f"train_many(opened(Path({str(root)!r}), 15, {threads}), ['F1', 'F2', 'F3', 'F4', 'F5'], seeds=[1])\n"
+            "taken = time.perf_counter() - began\n"
+            "peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20\n"
+            "print(json.dumps([taken, peak, anonymous()]))\n"
+        )
+        told = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+        taken, peak, at_end = json.loads(told.splitlines()[-1])
+        print(
+            f"scale     {share:.4f} of the challenge: {taken:6.1f} s; largest resident {peak:.2f} GiB with mapped "
+            f"pages, anonymous at the end {at_end:.2f} GiB",
+            flush=True,
+        )
+
+
+def anonymous() -> float:
+    """Anonymous resident memory of this process in GiB."""
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return next(int(line.split()[1]) for line in lines if line.startswith("RssAnon")) / 2**20
+
+
+def main() -> None:
+    """Runs the parts that were asked for."""
+    parts = {"epochs": epochs, "long": long, "reuse": reuse, "seeds": seeds}
+    parser = argparse.ArgumentParser()
+    parser.add_argument("parts", nargs="*", choices=[*parts, "scale", []], default=[*parts, "scale"])
+    parser.add_argument("--threads", type=int, default=len(os.sched_getaffinity(0)))
+    parser.add_argument("--full", action="store_true", help="`scale` at the challenge's size (13 GiB of features)")
+    given = parser.parse_args()
+    for name in given.parts:
+        with tempfile.TemporaryDirectory() as folder:
+            if name == "scale":
+                scale(Path(folder), given.threads, full=given.full)
+            else:
+                parts[name](Path(folder), given.threads)
+    print(f"largest memory of this process: {resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20:.2f} GiB")
+
+
+if __name__ == "__main__":
+    main()

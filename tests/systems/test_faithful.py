@@ -1,0 +1,293 @@
+"""Every row of the method, pinned, each with the paper's section; and the traps of the authors' script, not repeated.
+
+Values are looked up in the systems; behaviour is looked at from outside, in what a training leaves behind: a run's
+weights before and after fusion, its history, and its predictions against ``tests/plain.py``.
+"""
+
+import shutil
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from safetensors.torch import load_file
+from torch import Tensor
+
+from abawkit.challenge import EMI
+from abawkit.features.store import FeatureStore
+from abawkit.metrics import score
+from abawkit.models.encoders import EncoderConfig
+from abawkit.systems.loader import load_system
+from abawkit.training.checkpoint import fusion_config
+from abawkit.training.runs import Run
+from abawkit.training.train import train
+from abawkit.workspace import Settings, Workspace
+from tests import plain
+from tests.random_stores import DIMS, TRAIN, random_stores, random_workspace
+
+#: Hyper-parameter → F1 to F4, F5, and where the paper has it ("script": the authors' released one).
+TABLE: dict[str, tuple[Any, Any, str]] = {
+    "hidden": (384, 384, "Sec. 4.8"),
+    "motion_hidden": (128, 128, "Sec. 4.8"),
+    "fusion_hidden": (384, 128, "Sec. 4.8; F5: Sec. 5.2 and the script's example"),
+    "dropout": (0.45, 0.45, "Sec. 4.8"),
+    "modality_dropout": (0.3, 0.3, "Sec. 4.6"),
+    "alpha": (0.7, 0.7, "Sec. 4.5, Eq. 1"),
+    "lr": (2e-4, 2e-4, "Sec. 4.8"),
+    "weight_decay": (1e-2, 1e-2, "Sec. 4.8"),
+    "clip_norm": (1.0, 1.0, "Sec. 4.8"),
+    "batch_size": (16, 16, "Sec. 4.8"),
+    "encoder_lr_scale": (0.05, 0.05, "Sec. 4.6"),
+    "lr_factor": (0.5, 0.5, "Sec. 4.8"),
+    "patience": (10, 10, "Sec. 4.8"),
+    "fusion_patience": (10, 15, "Sec. 4.8; F5: the script's example"),
+    "min_delta": (1e-4, 1e-4, "script"),
+    "text_epochs": (50, 50, "Sec. 4.8"),
+    "audio_epochs": (50, 50, "Sec. 4.8"),
+    "vision_epochs": (50, 50, "Sec. 4.8"),
+    "motion_epochs": (100, 100, "Sec. 4.8"),
+    "fusion_epochs": (50, 100, "Sec. 4.8; F5: the script's example"),
+    "frozen_encoders": (False, True, "Sec. 5.2"),
+}
+
+
+@pytest.mark.parametrize("name", list(TABLE))
+def test_hyper_parameters(name: str) -> None:
+    tuned, frozen, section = TABLE[name]
+    for system in ("F1", "F2", "F3", "F4"):
+        assert getattr(load_system(system).hyperparameters, name) == tuned, section
+    assert getattr(load_system("F5").hyperparameters, name) == frozen, section
+
+
+def test_the_seed_is_42() -> None:
+    """Sec. 4.8."""
+    assert Settings().training.seed == 42
+
+
+def test_the_five_systems() -> None:
+    """Sec. 5.2 and Table 5."""
+    three = ("text", "audio", "vision")
+    expected = {
+        "F1": (three, "2:1", {"valid": 0.4373, "test": 0.506}),
+        "F2": ((*three, "motion"), "2:1", {"valid": 0.4386, "test": 0.506}),
+        "F3": (three, "4:1", {"valid": 0.4717, "test": 0.570}),
+        "F4": ((*three, "motion"), "4:1", {"valid": 0.4722, "test": 0.562}),
+        "F5": (three, "2:1", {"valid": 0.4400, "test": 0.491}),
+    }
+    for name, (modalities, ratio, paper) in expected.items():
+        system = load_system(name)
+        assert (system.modalities, system.ratio, system.paper) == (modalities, ratio, paper)
+
+
+def test_who_is_frozen_and_what_drops_out_during_fusion() -> None:
+    """Sec. 4.6: text, audio and vision are tuned, motion never (ours; the paper does not say); F5: nothing is."""
+    for name in ("F1", "F2", "F3", "F4", "F5"):
+        system = load_system(name)
+        encoders = {m: EncoderConfig("mlp" if m == "text" else "attention", 4) for m in system.modalities}
+        config = fusion_config(system.hyperparameters, encoders, 6)
+        motion = ("motion",) if "motion" in system.modalities else ()
+        assert tuple(config.frozen) == (system.modalities if name == "F5" else motion)
+        assert (config.dropout, config.modality_dropout) == (0.45, 0.3)
+
+
+def trained(root: Path, system: str, **changes: Any) -> tuple[Run, Workspace]:
+    """A run of the system on random stores, and its workspace."""
+    if not (root / "abawkit.toml").exists():
+        random_workspace(root)
+    overrides = {f"training.{key}": value for key, value in changes.items()}
+    workspace = Workspace.open(root, environ={}, overrides=overrides)
+    return train(workspace, system), workspace
+
+
+@pytest.fixture(scope="module")
+def f2(tmp_path_factory: pytest.TempPathFactory) -> tuple[Run, Workspace]:
+    """F2 with everything as it is but the most epochs."""
+    stages = ("text", "audio", "vision", "motion", "fusion")
+    most = {f"{stage}_epochs": 18 for stage in stages}
+    return trained(tmp_path_factory.mktemp("faithful"), "F2", lr=2e-3, **most)
+
+
+def weights_of(run: Run) -> dict[str, Tensor]:
+    return {name: value.double() for name, value in load_file(run.path / "model.safetensors").items()}
+
+
+def test_the_sizes_of_the_networks(f2: tuple[Run, Workspace]) -> None:
+    """Sec. 4.4 (encoders), 4.6 (1,280 concatenated values with motion, 1,152 without) and 4.8 (sizes)."""
+    shapes = {name: tuple(value.shape) for name, value in weights_of(f2[0]).items()}
+    for modality, dim in DIMS.items():
+        hidden, part = (128 if modality == "motion" else 384), ("feature" if modality == "text" else "proj")
+        for prefix in (f"{modality}_encoder", f"stage.{modality}.encoder"):
+            expected = {"0.weight": (dim,), "1.weight": (hidden, dim), "1.bias": (hidden,), "4.weight": (hidden,)}
+            assert {key: shapes[f"{prefix}.{part}.{key}"] for key in expected} == expected
+            if modality != "text":
+                assert shapes[f"{prefix}.attn.weight"] == (1, dim)
+        assert shapes[f"stage.{modality}.head.1.weight"] == (6, hidden)
+    assert shapes["fusion_head.mlp.0.weight"] == (3 * 384 + 128,)
+    assert shapes["fusion_head.mlp.2.weight"] == (384, 1280) and shapes["fusion_head.mlp.5.weight"] == (6, 384)
+
+
+def test_a_run_predicts_what_the_plain_networks_do(f2: tuple[Run, Workspace]) -> None:
+    """Sec. 4.2: text is L2-normalised and nothing else is; missing text is zeros, any other one zero frame.
+
+    No clip is left out because a modality is missing: one of the traps.
+    """
+    run, workspace = f2
+    weights = weights_of(run)
+    predictions = run.predictions("valid", workspace.task)
+    assert set(predictions.ids) == set(run.valid_ids) and len(run.train_ids) == TRAIN
+    values: dict[str, Any] = {}
+    for modality, dim in DIMS.items():
+        store = FeatureStore.open(workspace.features / modality / "random-0")
+        clips = [torch.from_numpy(np.array(store.frames(clip), np.float64)) for clip in predictions.ids]
+        assert any(not len(clip) for clip in clips)
+        values[modality] = (
+            torch.stack([clip[0] if len(clip) else torch.zeros(dim, dtype=torch.float64) for clip in clips])
+            if modality == "text"
+            else clips
+        )
+
+    def close(prefix: str, expected: Tensor) -> None:
+        got = predictions.table[[prefix + target for target in EMI.targets]].to_numpy()
+        np.testing.assert_allclose(got, expected.numpy(), rtol=0, atol=2e-5)
+
+    embeddings = plain.embeddings(values, weights)
+    close("", plain.head(embeddings, weights))
+    for index, modality in enumerate(DIMS):
+        prefix = f"stage.{modality}."
+        own = {name.removeprefix(prefix): value for name, value in weights.items() if name.startswith(prefix)}
+        close(f"{modality}:", plain.stage(modality, values[modality], own, "encoder."))
+        without = [embedding * (i != index) for i, embedding in enumerate(embeddings)]
+        close(f"without-{modality}:", plain.head(without, weights))
+
+
+def test_schedule_stopping_and_the_best_state(f2: tuple[Run, Workspace]) -> None:
+    """Sec. 4.8 and the script: the rate halves after max(3, patience // 3) epochs that did not improve on the best.
+
+    A stage stops after ``patience`` epochs without an improvement of more than 1e-4. The best state of the encoders
+    and of the head comes back, not the head's alone (trap): the saved weights have the best epoch's score.
+    """
+    run, workspace = f2
+    history = pd.read_csv(run.path / "history.csv")
+    table = run.predictions("valid", workspace.task)
+    stopped = 0
+    for name, rows in history.groupby("stage", sort=False):
+        rates, best, best_epoch = replayed(rows["score"].tolist(), lr=2e-3, patience=10)
+        assert rows["lr"].tolist() == pytest.approx(rates, rel=1e-12), name
+        assert len(rows) - 1 - best_epoch == 10 or len(rows) == 18, name
+        stopped += len(rows) < 18
+        summary = run.metrics["stages"][str(name)]
+        assert summary["best_epoch"] == best_epoch + 1 and summary["best_score"] == pytest.approx(best)
+        prefix = "" if name == "fusion" else f"{name}:"
+        values = table.table[[prefix + target for target in EMI.targets]].to_numpy()
+        assert score(EMI, table.truth_of(table.ids), values).primary == pytest.approx(best, abs=1e-5), name
+    assert stopped and history["lr"].min() < 2e-3  # else this test has seen neither
+
+
+def replayed(scores: list[float], *, lr: float, patience: int) -> tuple[list[float], float, int]:
+    """The rates, the best score and its epoch that follow from the scores."""
+    rates, rate, waited, level = [], lr, 0, -np.inf
+    best, best_epoch = -np.inf, -1
+    for epoch, value in enumerate(scores):
+        rates.append(rate)
+        if value > best + 1e-4:
+            best, best_epoch = value, epoch
+        # ReduceLROnPlateau's own idea of better: by one part in ten thousand.
+        if value > level * (1 + 1e-4):
+            level, waited = value, 0
+        else:
+            waited += 1
+        if waited > max(3, patience // 3):
+            rate, waited = rate * 0.5, 0
+    return rates, best, best_epoch
+
+
+def test_the_plateau_of_f5_is_longer(tmp_path: Path) -> None:
+    """The script: 15 // 3 = 5 epochs for F5's fusion stage, 3 for its unimodal stages."""
+    most = {"text_epochs": 1, "audio_epochs": 1, "vision_epochs": 1, "fusion_epochs": 25}
+    run, _ = trained(tmp_path, "F5", lr=2e-2, **most)
+    history = pd.read_csv(run.path / "history.csv")
+    rows = history[history["stage"] == "fusion"]
+    rates, _, best_epoch = replayed(rows["score"].tolist(), lr=2e-2, patience=15)
+    assert rows["lr"].tolist() == pytest.approx(rates) and rows["lr"].nunique() > 1
+    assert len(rows) == 25 or len(rows) - 1 - best_epoch == 15
+    shorter, *_ = replayed(rows["score"].tolist(), lr=2e-2, patience=10)
+    assert shorter != rates
+
+
+def moved(run: Run, modality: str) -> list[tuple[str, Tensor, Tensor]]:
+    """Name, value after the stage, and value after fusion of each of the encoder's parameters."""
+    weights = weights_of(run)
+    prefix = f"stage.{modality}.encoder."
+    names = [name.removeprefix(prefix) for name in weights if name.startswith(prefix)]
+    return [(name, weights[prefix + name], weights[f"{modality}_encoder.{name}"]) for name in names]
+
+
+ONE_STEP = {
+    **{f"{stage}_epochs": 1 for stage in ("text", "audio", "vision", "motion", "fusion")},
+    **{"batch_size": TRAIN, "lr": 1e-2, "weight_decay": 2.0},
+}
+
+
+def test_one_step_of_fusion_is_adamw_at_a_twentieth_of_the_rate(tmp_path: Path) -> None:
+    """Sec. 4.6 and 4.8. AdamW's first step is ``-rate · (sign(gradient) + decay · weight)``, whatever the gradient.
+
+    So the rate and the decay of each group can be read off the weights. The motion encoder stays as it was: in the
+    authors' script its gradients pile up and its dropout stays on.
+    """
+    run, _ = trained(tmp_path, "F2", **ONE_STEP)
+    rate, decay = 1e-2 * 0.05, 2.0
+    for modality in ("text", "audio", "vision"):
+        for name, before, after in moved(run, modality):
+            step = (after - before + rate * decay * before).abs() / rate
+            if name == "attn.bias":  # the softmax cancels it: no gradient, decay alone
+                assert float(step) == pytest.approx(0, abs=1e-2)
+            else:
+                assert float(step.median()) == pytest.approx(1, abs=0.02), (modality, name)
+                assert float(step.max()) < 1.02
+    for _, before, after in moved(run, "motion"):
+        assert torch.equal(before, after)
+
+
+@pytest.mark.parametrize(
+    ("changes", "still"),
+    [
+        ({"encoder_lr_scale": 0.0}, True),
+        # With gradients this small AdamW's epsilon is what divides: nearly no step, but for the decay (none here).
+        ({"clip_norm": 1e-14, "weight_decay": 0.0}, True),
+        ({"clip_norm": 1e14, "weight_decay": 0.0}, False),
+    ],
+)
+def test_the_rate_and_the_clipped_norm_are_those_asked_for(
+    tmp_path: Path, changes: dict[str, float], still: bool
+) -> None:
+    """Sec. 4.6 and 4.8: the norm of all gradients together is clipped, those of the encoders too."""
+    run, _ = trained(tmp_path, "F1", **ONE_STEP | changes)
+    for modality in ("text", "audio", "vision"):
+        step = max(float((after - before).abs().max()) for _, before, after in moved(run, modality))
+        assert (step < 1e-8) == still
+
+
+def test_frozen_encoders_stay_as_their_stages_left_them(tmp_path: Path) -> None:
+    """Sec. 5.2: F5."""
+    run, _ = trained(tmp_path, "F5", **ONE_STEP)
+    for modality in ("text", "audio", "vision"):
+        for _, before, after in moved(run, modality):
+            assert torch.equal(before, after)
+
+
+def test_a_stale_stage_is_never_taken(tmp_path: Path) -> None:
+    """A trap: the script silently takes whatever stage files lie in its output folder."""
+
+    def stages() -> set[str]:
+        return {path.name for path in (tmp_path / "stages").glob("*-*") if path.is_dir()}
+
+    trained(tmp_path, "F1", **ONE_STEP)
+    first = stages()
+    trained(tmp_path, "F1", **ONE_STEP | {"alpha": 0.5})
+    second = stages()
+    shutil.rmtree(tmp_path / "features")
+    random_stores(Workspace.open(tmp_path, environ={}), seed=1)
+    trained(tmp_path, "F1", **ONE_STEP)
+    assert [len(first), len(second), len(stages())] == [3, 6, 9]

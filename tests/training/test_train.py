@@ -1,0 +1,205 @@
+"""Several systems and seeds, refits, and the policies for clips that lack a modality."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+
+from abawkit.data.splits import find_split, resplit
+from abawkit.errors import AbawkitError, UsageError
+from abawkit.evaluation.seeds import over_seeds
+from abawkit.features.spec import Status
+from abawkit.features.store import choose_store
+from abawkit.jobs.reproduce import TABLE_4, reproduce
+from abawkit.training.checkpoint import load_weights
+from abawkit.training.predict import predict
+from abawkit.training.runs import Run, list_runs
+from abawkit.training.train import refit, train, train_many
+from abawkit.workspace import Workspace
+from tests.random_stores import TRAIN, VALID, random_workspace
+
+FEW: dict[str, Any] = {f"training.{stage}_epochs": 4 for stage in ("text", "audio", "vision", "motion", "fusion")}
+FEW |= {"training.hidden": 8, "training.motion_hidden": 4, "training.fusion_hidden": 8, "training.batch_size": 8}
+
+
+@pytest.fixture
+def workspace(tmp_path: Path) -> Workspace:
+    return opened(random_workspace(tmp_path).root)
+
+
+def opened(root: Path, **more: Any) -> Workspace:
+    given = {key.replace("__", "."): value for key, value in more.items()}
+    return Workspace.open(root, environ={}, overrides={**FEW, **given})
+
+
+def files(run: Run) -> dict[str, bytes]:
+    names = ("model.safetensors", "predictions/valid.csv", "predictions/test.csv", "history.csv", "metrics.json")
+    return {name: (run.path / name).read_bytes() for name in names}
+
+
+def test_every_hyper_parameter_can_be_set_and_is_recorded(workspace: Workspace) -> None:
+    values: dict[str, Any] = {
+        "lr": 1e-3, "encoder_lr_scale": 0.1, "weight_decay": 0.02, "clip_norm": 0.5, "patience": 2,
+        "fusion_patience": 3, "dropout": 0.2, "modality_dropout": 0.1, "alpha": 0.5, "min_delta": 1e-3,
+        "lr_factor": 0.25, "frozen_encoders": True, "missing": "learned", "hidden": 7, "motion_hidden": 3,
+        "fusion_hidden": 5, "batch_size": 9, "text_epochs": 1, "audio_epochs": 2, "vision_epochs": 1,
+        "motion_epochs": 2, "fusion_epochs": 1,
+    }  # fmt: skip
+    from dataclasses import fields
+
+    from abawkit.systems.loader import Hyperparameters
+
+    assert set(values) == {field.name for field in fields(Hyperparameters)}
+    run = train(opened(workspace.root, **{f"training__{key}": value for key, value in values.items()}), "F2")
+    assert run.config["definition"]["hyperparameters"] == values
+    assert len(run.history("audio")) == 2
+    assert run.config["encoders"]["motion"]["hidden"] == 3
+
+
+def test_seeds_beside_one_another_equal_each_alone(tmp_path: Path) -> None:
+    together, alone = (opened(random_workspace(tmp_path / name).root) for name in ("a", "b"))
+    runs = train_many(together, ["F1", "F2"], seeds=[5, 6, 7])
+    assert [(run.config["system"], run.config["seed"]) for run in runs] == [
+        (system, seed) for system in ("F1", "F2") for seed in (5, 6, 7)
+    ]
+    for run in runs:
+        assert files(train(alone, run.config["system"], seed=run.config["seed"])) == files(run)
+    one, two = over_seeds(runs)
+    scores = [run.metrics["scores"]["valid"]["mean_pearson"] for run in runs[:3]]
+    assert (one.system, one.seeds, one.clips) == ("F1", 3, VALID)
+    assert one.mean == pytest.approx(np.mean(scores)) and one.deviation == pytest.approx(np.std(scores, ddof=1))
+    assert two.stages["text"] == pytest.approx(one.stages["text"]), "the same stage"
+
+
+def test_systems_share_their_stages(workspace: Workspace) -> None:
+    train_many(workspace, ["F1", "F2", "F5"], seeds=[1])
+    names = sorted(path.name.split("-")[0] for path in workspace.stages.iterdir())
+    assert names == ["audio", "motion", "text", "vision"]
+
+
+def test_nothing_is_trained_when_a_split_is_missing(workspace: Workspace) -> None:
+    with pytest.raises(UsageError, match="4:1"):
+        train_many(workspace, ["F1", "F4"], seeds=[1])
+    assert not workspace.runs.exists() and not workspace.stages.exists()
+
+
+def test_refit_replays_the_parent_on_all_labelled_clips(workspace: Workspace) -> None:
+    parent = train(opened(workspace.root, training__audio_epochs=9, training__patience=1), "F2")
+    made = refit(workspace, parent)
+    assert made.name.startswith("refit-F2-") and made.parent == parent.name
+    assert made.train_ids == parent.train_ids | set(parent.valid_ids) and made.valid_ids == ()
+    for stage, summary in parent.metrics["stages"].items():
+        rates = [row["lr"] for row in parent.history(stage)][: summary["best_epoch"]]
+        assert [row["lr"] for row in made.history(stage)] == rates, stage
+        assert made.metrics["stages"][stage] == {"epochs": len(rates), "best_epoch": len(rates), "best_score": None}
+    assert made.metrics["scores"] == {} and made.no_score.startswith("none (parent: ")
+    assert f"on {VALID} clips" in made.no_score
+    assert len(made.predictions("test", workspace.task).ids) == len(parent.predictions("test", workspace.task).ids)
+    assert not np.allclose(
+        made.predictions("test", workspace.task).values, parent.predictions("test", workspace.task).values
+    )
+    assert predict(workspace, made, "valid").truth is None, "predicted, never scored"
+    with pytest.raises(AbawkitError, match="trained on all labelled clips"):
+        made.require_scorable()
+    with pytest.raises(UsageError, match="only a run that was trained here"):
+        refit(workspace, made)
+    assert {run.name for run in list_runs(workspace)} == {parent.name, made.name}
+
+
+def test_a_refit_without_the_scheduler_is_the_parent_on_the_same_clips(workspace: Workspace) -> None:
+    """The replay itself: the parent's rates and epochs on the parent's clips give the parent's stage."""
+    from dataclasses import replace
+
+    from abawkit.training.loop import fit
+    from abawkit.training.stages import unimodal_stage
+    from abawkit.training.train import _deterministic
+    from abawkit.training.work import Work
+
+    parent = train(opened(workspace.root, training__lr=3e-3), "F1")
+    kept: list[Work] = []
+    import abawkit.training.train as module
+
+    before = module.unimodal_stage
+
+    def keep(work: Work, *arguments: Any) -> Any:
+        kept.append(work)
+        return before(work, *arguments)
+
+    module.unimodal_stage = keep  # type: ignore[assignment]
+    try:
+        train(opened(workspace.root, training__lr=3e-3), "F1", seed=parent.config["seed"] + 1)
+    finally:
+        module.unimodal_stage = before
+    work = replace(kept[0], seed=parent.config["seed"])
+    record = work.stage_record("text")
+    stage = unimodal_stage(work, "text", record)
+    rates = tuple(row["lr"] for row in stage.history)[: stage.summary["best_epoch"]]
+    from abawkit.fileio import digest_json
+    from abawkit.models.encoders import UnimodalModel
+    from abawkit.progress import SILENT
+
+    plan = replace(work.plan("text", digest_json(record)), replay=rates)
+    with _deterministic(1):
+        torch.manual_seed(plan.seed)
+        model = UnimodalModel(work.encoder("text"), 6)
+        fit(
+            model,
+            work.optimizer([{"params": list(model.parameters())}]),
+            lambda clips, rows: model(clips.inputs(rows, skip={})["text"]),
+            work.train.only("text"),
+            None,
+            plan,
+            work.task,
+            state=workspace.root / "none.pt",
+            on_epoch=lambda _: None,
+            progress=SILENT,
+        )
+    for name, value in model.state_dict().items():
+        assert torch.equal(value, stage.weights[name]), name
+
+
+def test_clips_that_lack_a_modality(workspace: Workspace) -> None:
+    split = find_split(workspace, "2:1", None)
+    stores = {m: choose_store(workspace.features, m, lite=False) for m in ("audio", "vision", "motion")}
+    lacking = {
+        side: {c for c in table.ids if any(s.status(c) != Status.PRESENT for s in stores.values())}
+        for side, table in (("train", split.train), ("valid", split.valid))
+    }
+    assert lacking["train"] and lacking["valid"]
+    zero = train(workspace, "F2")
+    dropped = train(opened(workspace.root, training__missing="drop"), "F2")
+    learned = train(opened(workspace.root, training__missing="learned"), "F2")
+    assert zero.config["missing"] == {"policy": "zero", "dropped": {}}
+    assert dropped.config["missing"]["dropped"] == {side: len(clips) for side, clips in lacking.items()}
+    assert dropped.train_ids == set(split.train.ids) - lacking["train"]
+    assert set(dropped.valid_ids) == set(split.valid.ids) - lacking["valid"]
+    assert "left out" in (dropped.path / "train.log").read_text()
+    assert zero.metrics["scores"]["valid"]["n"] == VALID and len(zero.train_ids) == TRAIN
+    token = load_weights(learned.path / "model.safetensors")["audio_encoder.missing"]
+    assert token.shape == (12,) and float(token.abs().max()) > 0
+    assert "audio_encoder.missing" not in load_weights(zero.path / "model.safetensors")
+    again = predict(workspace, learned, "valid")
+    stored = pd.read_csv(learned.path / "predictions/valid.csv", dtype={"Filename": str}).set_index("Filename")
+    np.testing.assert_allclose(again.values, stored[list(workspace.task.targets)].to_numpy(), atol=1e-7)
+
+
+def test_reproduce_shows_what_was_trained(workspace: Workspace) -> None:
+    resplit(workspace, "4:1")
+    found = reproduce(workspace, seeds=2)
+    assert [row.system for row in found.systems] == ["F1", "F2", "F3", "F4", "F5"]
+    assert [row.valid.paper for row in found.systems] == [0.4373, 0.4386, 0.4717, 0.4722, 0.44]
+    f2 = [run for run in found.runs if run.config["system"] == "F2"]
+    scores = [run.metrics["scores"]["valid"]["mean_pearson"] for run in f2]
+    assert found.systems[1].valid.mean == pytest.approx(np.mean(scores))
+    for row in found.modalities:
+        assert row.scores["mean"].paper == TABLE_4[row.modality][0]
+        best = [run.metrics["stages"][row.modality]["best_score"] for run in f2]
+        assert row.scores["mean"].mean == pytest.approx(np.mean(best), abs=1e-6), row.modality
+    assert set(found.claims()) == {"text above audio above vision above motion", "fusion (F2) above text alone"}
+    before = {path: path.stat().st_mtime_ns for path in workspace.runs.rglob("*.safetensors")}
+    json.dumps(reproduce(workspace, seeds=2).to_json())
+    assert {path: path.stat().st_mtime_ns for path in workspace.runs.rglob("*.safetensors")} == before
