@@ -51,7 +51,12 @@ def open_workspace(start: Path | None, sets: list[str] | None = None, **flags: A
             raise UsageError("--set wants KEY=VALUE", got=text, expected="such as training.lr=1e-4")
         overrides[key.strip()] = value.strip()
     overrides |= {key.replace("__", "."): value for key, value in flags.items() if value is not None}
-    return Workspace.open(start, overrides=overrides)
+    opened = Workspace.open(start, overrides=overrides)
+    if opened.simulated:
+        from abawkit.cli import console
+
+        console.err().print("SIMULATED workspace: no score here says anything about real clips", style="yellow")
+    return opened
 
 
 def pairs(values: list[str] | None, option: str) -> dict[str, str]:
