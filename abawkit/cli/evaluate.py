@@ -1,38 +1,42 @@
-"""``evaluate`` and ``ensemble``."""
+"""``evaluate``: the scores of a run."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from abawkit.cli.compare import GroupsOption, interval_text
 from abawkit.cli.options import JsonOption, WorkspaceOption, open_workspace
-from abawkit.cli.train import RunArgument, show_run, show_subject_note
+from abawkit.cli.runs import RunArgument, show_subject_note
+
+if TYPE_CHECKING:
+    from abawkit.evaluation.scores import Evaluation
 
 
 def register(app: typer.Typer) -> None:
-    """Adds the commands of this file to the program."""
-    app.command(epilog="Example: abawkit evaluate F4")(evaluate)
-    app.command(epilog="Example: abawkit ensemble F1 F4")(ensemble)
+    """Adds the command of this file to the program."""
+    app.command(epilog="Example: abawkit evaluate F4 --plot calibration.png")(evaluate)
 
 
 def evaluate(
     run: RunArgument,
     on: Annotated[str, typer.Option("--on", help="valid, or test with --labels.")] = "valid",
     labels: Annotated[Path | None, typer.Option("--labels", help="Labels of the test clips.")] = None,
-    groups: Annotated[
+    groups: GroupsOption = None,
+    plot: Annotated[
         Path | None,
-        typer.Option(
-            "--groups",
-            help="CSV of clips and their groups, for the interval; default: those of the run's split.",
-            show_default=False,
-        ),
+        typer.Option("--plot", help="Write the calibration plot to this PNG file.", show_default=False),
     ] = None,
     workspace: WorkspaceOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Score a run on clips that it has not been trained on."""
+    """Score a run on clips that it has not been trained on.
+
+    With 95 % bootstrap intervals (BCa; --json has the percentile ones, too), by clip length, by what is missing, and
+    what each modality adds.
+    """
     from abawkit.cli import console
     from abawkit.errors import UsageError
     from abawkit.evaluation.scores import evaluate as compute
@@ -42,53 +46,81 @@ def evaluate(
     if on not in SIDES:
         raise UsageError("unknown side", got=on, expected=" or ".join(SIDES))
     found = compute(opened, find_run(opened, run), on, labels=labels, groups=groups)
+    if plot is not None:
+        from abawkit.report.calibration import write_calibration
+
+        write_calibration(found, plot)
     if as_json:
-        console.print_json(found.to_json())
+        console.print_json(found.to_json() | {"plot": None if plot is None else str(plot)})
         return
-    scores = found.scores
-    columns = {"Pearson r": (scores.pearson, scores.mean_pearson), "CCC": (scores.ccc, scores.mean_ccc)}
-    if scores.f1 is not None:
-        columns = {"macro F1": (scores.f1, scores.primary)} | columns
-    rows = [
-        [target, *(console.number(float(values[i]), 4) for values, _ in columns.values())]
-        for i, target in enumerate(scores.targets)
-    ]
-    rows.append(["mean", *(console.number(mean, 4) for _, mean in columns.values())])
+    _show_scores(found)
+    _show_parts(found)
     screen = console.out()
-    console.show_table(f"{found.run.name}: {scores.n} {on} clips", ["target", *columns], rows)
-    drawn, what = found.interval, "r" if scores.f1 is None else "macro F1"
-    ends = f"[{console.number(drawn.low)}, {console.number(drawn.high)}]"
-    screen.print(f"95 % interval of the mean {what}: {ends}, resampled {found.resampled_by}", markup=False)
-    if drawn.remark:
-        screen.print(drawn.remark, style="yellow", markup=False)
-    for note in found.notes:
-        screen.print(note, style="yellow", markup=False)
-    if scores.remark:
-        screen.print(f"[yellow]{scores.remark}[/]")
+    for said in (found.interval.remark, *found.notes, found.scores.remark):
+        if said:
+            screen.print(said, style="yellow", markup=False)
     show_subject_note(found.run)
+    if plot is not None:
+        screen.print(f"calibration plot: {plot}", markup=False, soft_wrap=True)
 
 
-def ensemble(
-    runs: Annotated[
-        list[str] | None, typer.Argument(metavar="[RUN]...", help="Members; default: every finished run.")
-    ] = None,
-    workspace: WorkspaceOption = None,
-    as_json: JsonOption = False,
-) -> None:
-    """Combine runs: standardised per target, equal weights."""
+def _show_scores(found: Evaluation) -> None:
     from abawkit.cli import console
-    from abawkit.evaluation.ensemble import ensemble as combine
-    from abawkit.training.runs import find_run
 
-    opened = open_workspace(workspace)
-    members = [find_run(opened, name) for name in runs] if runs else None
-    made = combine(opened, members, progress=console.progress_for(as_json))
-    if as_json:
-        console.print_json(made.to_json() | {"members": made.metrics["members"]})
-        return
-    rows = [[name, console.number(value, 4)] for name, value in made.metrics["members"].items()]
-    rows.append(["ensemble", console.number(made.metrics["scores"]["valid"]["mean_pearson"], 4)])
-    n = made.metrics["scores"]["valid"]["n"]
-    console.show_table(f"On the {n} held-out clips that all share", ["member", "mean r"], rows)
-    show_run(made)
-    console.next_steps({"abawkit submit --out submissions/team.csv": "takes this ensemble"})
+    names = {"f1": "macro F1", "pearson": "Pearson r", "ccc": "CCC", "mse": "MSE"}
+    metrics = [metric for metric in names if metric in found.intervals]
+    if len(metrics) == len(names):
+        metrics.remove("ccc")  # of a label that is 0 or 1 it says the least
+    rows = [
+        [target, *(interval_text(found.intervals[metric][target]) for metric in metrics)]
+        for target in (*found.scores.targets, "mean")
+    ]
+    title = f"{found.run.name}: {found.scores.n} {found.on} clips, with 95 % intervals"
+    console.show_table(title, ["target", *(names[metric] for metric in metrics)], rows)
+    drawn, what = found.interval, "r" if found.scores.f1 is None else "macro F1"
+    ends = [
+        f"[{console.number(low)}, {console.number(high)}]" for low, high in ((drawn.low, drawn.high), drawn.percentile)
+    ]
+    console.out().print(
+        f"95 % interval of the mean {what}: BCa {ends[0]}, percentile {ends[1]}; "
+        f"{drawn.resamples:,} resamples {found.resampled_by}",
+        markup=False,
+    )
+    rows = [
+        [
+            target,
+            f"{100 * share.zero:.1f}",
+            f"{100 * share.saturation:.1f}",
+            console.number(share.truth),
+            console.number(share.prediction),
+            console.number(curve.slope, 2),
+        ]
+        for (target, share), curve in zip(found.shares.items(), found.calibration, strict=True)
+    ]
+    console.out().print()
+    columns = ["target", "zeros %", "saturated %", "mean label", "mean prediction", "slope"]
+    console.show_table("Labels that are 0, predictions at or over the bounds, calibration", columns, rows)
+
+
+def _show_parts(found: Evaluation) -> None:
+    from abawkit.cli import console
+
+    score = "mean r" if found.scores.f1 is None else "macro F1"
+    frames_of, lengths = found.lengths
+    missing = [part for part in found.missing if part.clips]
+    for title, parts in ((f"By length ({frames_of})", lengths), ("By what is missing", missing)):
+        if len(parts) > 1:
+            rows = [[part.what, f"{part.clips:,}", interval_text(part.score)] for part in parts]
+            console.show_table(title, ["clips that have", "n", score], rows)
+    if found.modalities:
+        rows = [
+            [
+                one.modality,
+                console.number(one.alone),
+                console.number(one.without),
+                interval_text(one.change, signed=True),
+            ]
+            for one in found.modalities
+        ]
+        columns = ["modality", "its head alone", "all without it", "change without it"]
+        console.show_table(f"What each modality adds ({score})", columns, rows)

@@ -6,15 +6,21 @@ from collections.abc import Sequence
 
 from abawkit.challenge import Task
 from abawkit.errors import UsageError
-from abawkit.evaluation.scores import interval
+from abawkit.evaluation.bootstrap import interval
 from abawkit.metrics import score
 from abawkit.training.runs import Run
 
 
 def shared_held_out(runs: Sequence[Run]) -> tuple[str, ...]:
-    """Returns the clips, sorted, that every run has a validation prediction for and none was trained on."""
+    """Returns the clips, sorted, that every run has a validation prediction for and none was trained on.
+
+    Raises:
+        AbawkitError: Of one of them nobody knows on which clips it was trained.
+    """
     if not runs:
         return ()
+    for run in runs:
+        run.require_scorable()
     shared = set(runs[0].valid_ids).intersection(*(run.valid_ids for run in runs[1:]))
     return tuple(sorted(shared.difference(*(run.train_ids for run in runs))))
 

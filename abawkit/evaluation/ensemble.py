@@ -1,9 +1,15 @@
-"""``abawkit ensemble``: combines runs into one that can be evaluated and submitted like a run."""
+"""``abawkit ensemble``: combines runs into one that can be evaluated, compared and submitted like a run.
+
+Its validation predictions are out-of-fold ones wherever the method fits weights to labels, so that whatever reads them
+later (``evaluate``, ``runs compare``, another ensemble) sees the cross-fitted score and never the optimistic one. Its
+test predictions come from the fit on all shared clips.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -12,125 +18,195 @@ from numpy.typing import NDArray
 from abawkit import __version__
 from abawkit.challenge import Task
 from abawkit.errors import AbawkitError, UsageError
-from abawkit.evaluation.compare import describe, shared_held_out
+from abawkit.evaluation.combine import METHODS, correlations, fit
+from abawkit.evaluation.compare import describe
+from abawkit.evaluation.crossfit import FOLDS, compare_methods, deal_folds, out_of_fold, simplest
+from abawkit.evaluation.drawn import find_drawn
+from abawkit.evaluation.members import Member, find_members
 from abawkit.fileio import digest_json, locked, storage_errors, write_json
-from abawkit.metrics import is_constant, score
+from abawkit.metrics import f1, is_constant, pearson, score
 from abawkit.progress import SILENT, Progress
-from abawkit.training.runs import Predictions, Run, Side, list_runs, write_predictions
+from abawkit.training.runs import Run, Side, list_runs, write_predictions
 from abawkit.workspace import Workspace
 
+AUTO = "auto"
 
-def ensemble(workspace: Workspace, runs: Sequence[Run] | None = None, *, progress: Progress = SILENT) -> Run:
-    """Combines runs with equal weights after standardising each per target, and returns the ensemble.
+#: Nothing of these is fitted to labels, so their own predictions of the shared clips do not flatter.
+_LABEL_FREE = ("mean", "zmean", "rank")
 
-    Pearson r ignores a member's scale, but an average does not: every member is standardised with the mean and the
-    deviation of its own predictions on the shared held-out clips. The average is put back on the members' mean
-    scale, so that it is an intensity again. Nothing is fitted to the labels, so the score does not flatter.
+
+def ensemble(
+    workspace: Workspace,
+    runs: Sequence[Run] | None = None,
+    *,
+    method: str = "zmean",
+    oof: bool = False,
+    folds: int = FOLDS,
+    groups: Path | None = None,
+    progress: Progress = SILENT,
+) -> Run:
+    """Combines runs and returns the ensemble, which is a run of the kind ``ensemble``.
+
+    Seeds of one system on one split are averaged to one member first. All methods are compared on the clips that
+    every member holds out (:mod:`abawkit.evaluation.crossfit`). ``metrics.json`` holds that comparison, the weights,
+    the members' correlations and the score without each member; ``weights.json`` what combines new clips.
 
     Args:
         workspace: The workspace.
-        runs: Members; default: every finished run that is no ensemble.
+        runs: Members; default: every finished run that is no ensemble. An ensemble can be named.
+        method: One of :data:`~abawkit.evaluation.combine.METHODS`, or ``auto``: the simplest within one standard
+            error of the best.
+        oof: The runs are those of fold sets, each of which predicts its own fold; see
+            :func:`~abawkit.evaluation.members.find_members`.
+        folds: Folds of the cross-fitting, at least 2.
+        groups: A groups file; default: that of the runs' splits. Clips of a group are in one fold.
         progress: What to report to.
 
     Raises:
-        UsageError: Fewer than two members, or they share fewer held-out clips than ``submit.min_shared``.
+        UsageError: Fewer than two runs, an unknown method, too few folds, or fewer shared held-out clips than
+            ``submit.min_shared``.
         AbawkitError: A member's predictions are constant, or members have predicted different test clips.
     """
     task = workspace.task
-    members = list(runs) if runs is not None else [run for run in list_runs(workspace) if not run.is_ensemble]
-    members = sorted({run.name: run for run in members}.values(), key=lambda run: run.name)
-    if len(members) < 2:
+    if method not in (AUTO, *METHODS):
+        raise UsageError("there is no such method", got=method, expected=", ".join((AUTO, *METHODS)))
+    if folds < 2:
+        raise UsageError("too few folds", got=str(folds), expected="at least 2")
+    found = [run for run in list_runs(workspace) if run.is_scorable and not run.is_ensemble]
+    chosen = sorted({run.name: run for run in (found if runs is None else runs)}.values(), key=lambda run: run.name)
+    if len(chosen) < 2:
         raise UsageError(
             "an ensemble needs at least two runs",
-            got=", ".join(run.name for run in members) or "none",
+            got=", ".join(run.name for run in chosen) or "none",
             todo="abawkit train --system F3  (or another system, or another --seed)",
         )
-    shared = shared_held_out(members)
-    if len(shared) < workspace.settings.submit.min_shared:
+    members, shared = find_members(workspace, chosen, oof=oof)
+    if len(shared) < max(2, workspace.settings.submit.min_shared):
         raise UsageError(
             f"these runs share only {len(shared)} held-out clips\n"
-            + "\n".join(f"  {line}" for line in describe(members, task)),
+            + "\n".join(f"  {line}" for line in describe(chosen, task)),
             expected=f"at least {workspace.settings.submit.min_shared} (setting submit.min_shared)",
             todo="combine runs of one split",
         )
-    valid = {run.name: run.predictions("valid", task) for run in members}
+    drawn = find_drawn(workspace, chosen, shared, groups)
     config = {
         "kind": "ensemble",
-        "format": 1,
+        "format": 2,
         "task": task.name,
         "system": "ensemble",
         "split": "shared",
         "seed": None,
-        "method": "zmean",
-        "members": {run.name: run.digest() for run in members},
-        "weights": {run.name: 1 / len(members) for run in members},
+        "method": method,
+        "folds": folds,
+        "groups": drawn.to_json(),
+        "oof": oof,
+        "members": {run.name: run.digest() for run in chosen},
+        "averaged": {member.name: [run.name for run in member.runs] for member in members},
         "tool": f"abawkit {__version__}",
-        "subject_safe": all(run.subject_safe for run in members),
+        "subject_safe": all(run.subject_safe for run in chosen),
+        "simulated": any(run.simulated for run in chosen),
     }
     path = workspace.runs / f"ensemble-{digest_json(config)[:8]}"
     if (path / "metrics.json").exists():
         progress.say(f"{path.name} is already there")
         return Run.open(path)
-    moments = {name: _moments(name, predictions.of(shared), task) for name, predictions in valid.items()}
-    truth = valid[members[0].name].truth_of(shared)
-    combined = _combine([predictions.of(shared) for predictions in valid.values()], list(moments.values()))
+    values = np.stack([member.of(shared) for member in members])
+    for member, block in zip(members, values, strict=True):
+        _require_varied(member.name, block, task)
+    truth = members[0].truth_of(shared)
+    tests = _test_predictions(members, task)
+    metrics, fitted, combined = _fitted(values, truth, method, folds, drawn.keys, members, task)
     with locked(path, "making this ensemble"), storage_errors(path):
-        unsafe = sorted({run.subject_note for run in members if not run.subject_safe})
+        unsafe = sorted({run.subject_note for run in chosen if not run.subject_safe})
         note = "; ".join(unsafe) or "subject-safe: the split of every member is"
         write_json(path / "config.json", config | {"subject_note": note})
-        trained = sorted(set().union(*(run.train_ids for run in members)))
-        write_json(path / "clips.json", {"train": trained, "valid": shared})
+        trained = set().union(*(run.train_ids for run in chosen))
+        # Out of fold, each clip is predicted by a run that held it out, though others were trained on it.
+        write_json(path / "clips.json", {"train": sorted(trained.difference(shared)), "valid": list(shared)})
+        write_json(path / "weights.json", fitted.to_json() | {"members": [member.name for member in members]})
         _write(path, "valid", shared, combined, truth, task)
-        tests = _test_predictions(members, task)
-        if tests:
-            ids = tests[0].ids
-            values = _combine([predictions.of(ids) for predictions in tests], list(moments.values()))
-            _write(path, "test", ids, values, None, task)
-        else:
+        if tests is None:
             progress.say("no member has test predictions yet: the ensemble has none either")
-        single = {run.name: score(task, truth, valid[run.name].of(shared)).primary for run in members}
+        else:
+            _write(path, "test", tests[0], fitted.predict(tests[1]), None, task)
         scores = score(task, truth, combined)
         scores.require_defined("the ensemble")
-        write_json(path / "metrics.json", {"scores": {"valid": scores.to_json()}, "members": single})
+        write_json(path / "metrics.json", {"scores": {"valid": scores.to_json()}} | metrics)
     return Run.open(path)
 
 
-def _moments(name: str, values: NDArray[np.float64], task: Task) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+def _fitted(
+    values: NDArray[np.float64],
+    truth: NDArray[np.float64],
+    method: str,
+    folds: int,
+    keys: Sequence[str] | None,
+    members: Sequence[Member],
+    task: Task,
+) -> tuple[dict[str, Any], Any, NDArray[np.float64]]:
+    """Returns what ``metrics.json`` holds, the fit, and the validation predictions."""
+    per_target: Callable[..., NDArray[np.float64]] = f1 if task.score == "macro_f1" else pearson
+    if keys is not None and len(set(keys)) < 2:
+        raise UsageError("all clips are in one group, so nothing can be held out", todo="give other --groups")
+    dealt = deal_folds(len(truth), folds, groups=keys)
+    results = compare_methods(values, truth, dealt, score=per_target, groups=keys)
+    used = simplest(results) if method == AUTO else method
+    fitted = fit(used, values, truth)
+    if used in _LABEL_FREE:
+        combined = fitted.predict(values)
+    elif per_target is f1:
+        combined = out_of_fold(used, values, truth, dealt, labels=True)
+    else:
+        combined = fitted.offset + fitted.slope * out_of_fold(used, values, truth, dealt)
+    without: dict[str, float] = {}
+    for index, member in enumerate(members if len(members) > 1 else ()):
+        (left,) = compare_methods(np.delete(values, index, axis=0), truth, dealt, methods=[used], score=per_target)
+        without[member.name] = left.score
+    weights = {
+        member.name: dict(zip(task.targets, row.tolist(), strict=True))
+        for member, row in zip(members, fitted.weights, strict=True)
+    }
+    metrics = {
+        "members": {
+            member.name: score(task, truth, block).primary for member, block in zip(members, values, strict=True)
+        },
+        "method": used,
+        "methods": [result.to_json(task.targets) for result in results],
+        "folds": int(dealt.max()) + 1,
+        "by_group": keys is not None,
+        "weights": weights,
+        "correlations": correlations(values).tolist(),
+        "without": without,
+    }
+    return metrics, fitted, combined
+
+
+def _require_varied(name: str, values: NDArray[np.float64], task: Task) -> None:
     flat = is_constant(values)
     if flat.any():
         targets = ", ".join(target for target, is_flat in zip(task.targets, flat, strict=True) if is_flat)
         raise AbawkitError(f"run {name} cannot be a member: its prediction of {targets} is constant")
-    return values.mean(axis=0), values.std(axis=0)
 
 
-def _combine(
-    values: Sequence[NDArray[np.float64]],
-    moments: Sequence[tuple[NDArray[np.float64], NDArray[np.float64]]],
-) -> NDArray[np.float64]:
-    """Returns the mean of the standardised members ``[N, E]``, on their mean scale."""
-    standard = np.mean([(block - mean) / std for block, (mean, std) in zip(values, moments, strict=True)], axis=0)
-    mean, std = np.mean([m for m, _ in moments], axis=0), np.mean([s for _, s in moments], axis=0)
-    return np.asarray(mean + standard * std)
-
-
-def _test_predictions(members: Sequence[Run], task: Task) -> list[Predictions]:
-    """Returns the members' test predictions, or nothing when no member has any.
+def _test_predictions(members: Sequence[Member], task: Task) -> tuple[Sequence[str], NDArray[np.float64]] | None:
+    """Returns ids and the members' test predictions ``[M, N, E]``; None when no run has any.
 
     Raises:
-        AbawkitError: Members have predicted different clips.
+        AbawkitError: Runs have predicted different clips.
     """
-    having = [run for run in members if (run.path / "predictions" / "test.csv").exists()]
-    if not having:
-        return []
-    tests = [run.predictions("test", task) for run in members]  # raises for a member without
-    for run, predictions in zip(members, tests, strict=True):
-        if set(predictions.ids) != set(tests[0].ids):
+    runs = [run for member in members for run in member.runs]
+    if not any((run.path / "predictions" / "test.csv").exists() for run in runs):
+        return None
+    tests = {run.name: run.predictions("test", task) for run in runs}  # raises for a run without
+    ids = tests[runs[0].name].ids
+    for name, predictions in tests.items():
+        if set(predictions.ids) != set(ids):
             raise AbawkitError(
                 "the members have predicted different test clips",
-                got=f"{members[0].name}: {len(tests[0].ids)}, {run.name}: {len(predictions.ids)}",
-                todo=f"abawkit predict {run.name} --on test  (and the same for the others)",
+                got=f"{runs[0].name}: {len(ids)}, {name}: {len(predictions.ids)}",
+                todo=f"abawkit predict {name} --on test  (and the same for the others)",
             )
-    return tests
+    return ids, np.stack([np.mean([tests[run.name].of(ids) for run in member.runs], axis=0) for member in members])
 
 
 def _write(
@@ -141,7 +217,7 @@ def _write(
     truth: NDArray[np.float64] | None,
     task: Task,
 ) -> None:
-    blocks = ([] if truth is None else [("truth.", truth)]) + [("", values)]
-    columns = {f"{prefix}{t}": block[:, i] for prefix, block in blocks for i, t in enumerate(task.targets)}
+    blocks: Mapping[str, NDArray[np.float64]] = ({} if truth is None else {"truth.": truth}) | {"": values}
+    columns = {prefix + t: block[:, i] for prefix, block in blocks.items() for i, t in enumerate(task.targets)}
     table = pd.DataFrame(columns, index=pd.Index(ids, name=task.id_column))
     write_predictions(path / "predictions" / f"{side}.csv", table)

@@ -1,69 +1,73 @@
 """``abawkit evaluate``: a run's scores on held-out clips, never on clips that it was trained on, and how sure they are.
 
-The interval is a percentile bootstrap of the leaderboard's own score. Clips of one person, or of one seed video, err
-together, so whole groups are drawn where the groups are known (Davison and Hinkley 1997, Sec. 3.8: drawing whole
-clusters, without drawing again within them).
+Every figure comes with a 95 % bootstrap interval (:mod:`abawkit.evaluation.bootstrap`) of the same kind, by group where
+the groups are known.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 from numpy.typing import NDArray
 
-from abawkit.challenge import Score
-from abawkit.data.groups import Groups, read_groups
+from abawkit.challenge import Task
+from abawkit.data.groups import Groups
 from abawkit.data.labels import read_labels
-from abawkit.data.splitfile import GROUPS, load_split
 from abawkit.errors import AbawkitError, UsageError
-from abawkit.findings import Report
-from abawkit.metrics import Scores, is_constant, score
+from abawkit.evaluation.bootstrap import Interval, resample, resample_scores
+from abawkit.evaluation.calibration import Curve, calibration
+from abawkit.evaluation.drawn import Drawn, find_drawn
+from abawkit.evaluation.moments import Moments
+from abawkit.evaluation.parts import ModalityEffect, Part, by_length, by_missing, modality_effects
+from abawkit.metrics import Scores, score
 from abawkit.training.runs import Run, Side
 from abawkit.workspace import Workspace
 
-#: Fewer groups than this give a rough interval: the bootstrap's theory is one of many groups.
-FEW_GROUPS = 30
+Array = NDArray[np.float64]
 
-_Total = Callable[[NDArray[Any]], NDArray[np.float64]]
-
-#: A resampled column counts as constant below this share of its largest magnitude, as in :mod:`abawkit.metrics`.
-_FLAT = 1e-6
+#: Name of the mean among the intervals of the targets.
+MEAN = "mean"
 
 
 @dataclass(frozen=True)
-class Interval:
-    """A 95 % bootstrap interval of the leaderboard's score.
+class Shares:
+    """Where the values of a target lie.
 
     Attributes:
-        low: Its lower end; nan where it is not defined (fewer than two groups, or no resample with a score).
-        high: Its upper end.
-        units: Number of groups that were drawn from; without groups, of clips.
-        resamples: How often they were drawn.
-        partial: Resamples in which a target had a constant truth, so that the mean is one of the other targets.
-        undefined: Resamples without a score (a constant prediction, or no target left): they are left out.
+        zero: Share of the clips whose label is exactly 0.
+        low: Share of the clips whose prediction is at the lower bound or below.
+        high: Share of the clips whose prediction is at the upper bound or above.
+        truth: Mean label.
+        prediction: Mean prediction.
     """
 
+    zero: float
     low: float
     high: float
-    units: int
-    resamples: int
-    partial: int = 0
-    undefined: int = 0
+    truth: float
+    prediction: float
 
     @property
-    def remark(self) -> str:
-        """What is odd about the resamples, in words; empty when nothing is."""
-        said = []
-        if self.partial:
-            told = f"in {self.partial} of {self.resamples} resamples a target had a constant truth"
-            said.append(f"{told} and was left out of the mean")
-        if self.undefined:
-            said.append(f"{self.undefined} of {self.resamples} resamples had no score and are left out")
-        return "; ".join(said)
+    def saturation(self) -> float:
+        """Share of the clips whose prediction is at or over a bound."""
+        return self.low + self.high
+
+    def to_json(self) -> dict[str, float]:
+        """Returns ``zero_share``, ``saturation``, ``at_low``, ``at_high``, ``mean_truth`` and ``mean_prediction``."""
+        return {
+            "zero_share": self.zero,
+            "saturation": self.saturation,
+            "at_low": self.low,
+            "at_high": self.high,
+            "mean_truth": self.truth,
+            "mean_prediction": self.prediction,
+        }
 
 
 @dataclass(frozen=True)
@@ -74,50 +78,100 @@ class Evaluation:
         run: The run.
         on: ``valid`` or ``test``.
         scores: The scores.
-        interval: 95 % bootstrap interval of ``scores.primary``.
-        groups: What it was resampled by; None: by clip.
-        ungrouped: Clips without a group, each of which counted as a group of its own.
-        report: What was found in the groups file.
+        drawn: What the intervals resample.
+        intervals: Metric (``pearson``, ``ccc``, ``mse``, and ``f1`` of a binary task) → target, or ``mean`` → its
+            interval.
+        table: The prediction table of the scored clips.
+        truth: ``float64 [N, E]``.
+        prediction: ``float64 [N, E]``.
+        task: The challenge track.
     """
 
     run: Run
     on: Side
     scores: Scores
-    interval: Interval
-    groups: Groups | None
-    ungrouped: int
-    report: Report
+    drawn: Drawn
+    intervals: Mapping[str, Mapping[str, Interval]]
+    table: pd.DataFrame
+    truth: Array
+    prediction: Array
+    task: Task
+
+    @property
+    def interval(self) -> Interval:
+        """95 % interval of ``scores.primary``."""
+        return self.intervals["pearson" if self.scores.f1 is None else "f1"][MEAN]
+
+    @property
+    def groups(self) -> Groups | None:
+        """What was resampled; None: clips."""
+        return self.drawn.groups
+
+    @property
+    def ungrouped(self) -> int:
+        """Clips without a group, each of which counted as a group of its own."""
+        return self.drawn.ungrouped
 
     @property
     def resampled_by(self) -> str:
         """What was resampled, in words."""
-        if self.groups is None:
-            return "by clip: too narrow when clips share persons or seed videos"
-        grouped = self.interval.units - self.ungrouped
-        alone = f" and {self.ungrouped} clip(s) without a group" if self.ungrouped else ""
-        few = f": few, so the interval is rough (fewer than {FEW_GROUPS})" if self.interval.units < FEW_GROUPS else ""
-        return f"by {grouped} {self.groups.noun}{alone}{few}"
+        return self.drawn.words
 
     @property
     def notes(self) -> list[str]:
         """What was found in the groups file, one line per code."""
-        first = {finding.code: finding for finding in reversed(self.report.findings)}
-        counts = dict(self.report.by_code())
-        return [
-            f"{found.place}: {found.message}" + (f" (and {counts[code] - 1} more such)" if counts[code] > 1 else "")
-            for code, found in first.items()
-        ]
+        return self.drawn.notes
+
+    @cached_property
+    def shares(self) -> dict[str, Shares]:
+        """Target → where its labels and predictions lie."""
+        low, high = self.task.value_range
+        t, p = self.truth, self.prediction
+        columns = zip((t == 0).mean(0), (p <= low).mean(0), (p >= high).mean(0), t.mean(0), p.mean(0), strict=True)
+        return {
+            target: Shares(*(float(value) for value in each))
+            for target, each in zip(self.task.targets, columns, strict=True)
+        }
+
+    @cached_property
+    def lengths(self) -> tuple[str, tuple[Part, ...]]:
+        """The modality whose frames are counted, and the scores by their number."""
+        return by_length(self.table, self.truth, self.prediction, self.task, self.drawn.keys)
+
+    @cached_property
+    def missing(self) -> tuple[Part, ...]:
+        """The scores by what was missing."""
+        return by_missing(self.table, self.truth, self.prediction, self.task, self.drawn.keys)
+
+    @cached_property
+    def modalities(self) -> tuple[ModalityEffect, ...]:
+        """What each modality adds."""
+        return modality_effects(self.table, self.truth, self.prediction, self.task, self.drawn.keys)
+
+    @cached_property
+    def calibration(self) -> tuple[Curve, ...]:
+        """The calibration of each target."""
+        return calibration(self.truth, self.prediction, self.task, self.drawn.keys)
 
     def to_json(self) -> dict[str, Any]:
-        """Returns the keys that ``--json`` promises."""
-        drawn, groups = self.interval, self.groups
+        """Returns the keys that ``--json`` promises: those of the run, ``scores`` and ``findings``.
+
+        ``scores`` has the side (``valid`` or ``test``) and in it the keys of :meth:`abawkit.metrics.Scores.to_json` and
+        ``interval95`` (BCa, of what ``interval_of`` names), ``interval_note``, ``interval_groups`` (path, kind, proxy,
+        digest; null by clip), ``interval_units``, ``interval_ungrouped`` and ``interval_resamples`` (drawn, partial,
+        undefined); ``intervals``: metric → target or ``mean`` → ``value``, ``bca`` and ``percentile`` (two ends each),
+        ``partial`` and ``undefined``; ``shares``: target → ``zero_share``, ``saturation``, ``at_low``, ``at_high``,
+        ``mean_truth``, ``mean_prediction``; ``by_length``: ``frames_of`` and ``parts`` (``what``, ``clips`` and the
+        keys of an interval); ``by_missing``: such parts; ``modalities``: ``modality``, ``alone``, ``without`` and
+        ``change`` (the keys of an interval); ``calibration``: target → ``slope`` and ``bins``.
+        """
+        drawn = self.interval
+        frames_of, lengths = self.lengths
         scores = self.scores.to_json() | {
             "interval95": [drawn.low, drawn.high],
             "interval_of": "mean_pearson" if self.scores.f1 is None else "macro_f1",
             "interval_note": f"resampled {self.resampled_by}",
-            "interval_groups": None
-            if groups is None
-            else {"path": str(groups.path), "kind": groups.kind, "proxy": groups.proxy, "digest": groups.digest},
+            "interval_groups": self.drawn.to_json(),
             "interval_units": drawn.units,
             "interval_ungrouped": self.ungrouped,
             "interval_resamples": {
@@ -125,8 +179,17 @@ class Evaluation:
                 "partial": drawn.partial,
                 "undefined": drawn.undefined,
             },
+            "intervals": {
+                metric: {target: found.to_json() for target, found in each.items()}
+                for metric, each in self.intervals.items()
+            },
+            "shares": {target: shares.to_json() for target, shares in self.shares.items()},
+            "by_length": {"frames_of": frames_of or None, "parts": [part.to_json() for part in lengths]},
+            "by_missing": [part.to_json() for part in self.missing],
+            "modalities": [effect.to_json() for effect in self.modalities],
+            "calibration": {curve.target: curve.to_json() for curve in self.calibration},
         }
-        findings = [finding.to_json() for finding in self.report.sorted()]
+        findings = [finding.to_json() for finding in self.drawn.report.sorted()]
         return self.run.to_json() | {"scores": {self.on: scores}, "findings": findings}
 
 
@@ -150,6 +213,7 @@ def evaluate(
             a target is constant.
     """
     task = workspace.task
+    run.require_scorable()
     if on == "valid" and labels is None:
         predictions = run.predictions("valid", task)
         ids, truth = predictions.ids, predictions.truth_of(predictions.ids)
@@ -173,105 +237,38 @@ def evaluate(
     prediction = predictions.of(ids)
     scores = score(task, truth, prediction)
     scores.require_defined(f"run {run.name}")
-    report = Report()
-    used = _groups_of_split(workspace, run) if groups is None else read_groups(groups, task, report)
-    report.raise_if_bad("the groups file", "correct the file, or leave --groups out to resample by clip")
-    ungrouped = 0 if used is None else sum(clip not in used.of for clip in ids)
-    if used is not None and ungrouped == len(ids):
-        if groups is not None:
-            raise UsageError(
-                "none of the scored clips is in the groups file",
-                path=groups,
-                got=", ".join(list(used.of)[:5]),
-                expected=", ".join(ids[:5]),
-            )
-        used, ungrouped = None, 0
-    drawn = interval(truth, prediction, score=task.score, groups=None if used is None else used.keys(ids))
-    return Evaluation(run, on, scores, drawn, used, ungrouped, report)
+    drawn = find_drawn(workspace, [run], ids, groups)
+    intervals = _intervals(truth, prediction, task, drawn.keys)
+    return Evaluation(run, on, scores, drawn, intervals, predictions.table.loc[list(ids)], truth, prediction, task)
 
 
-def _groups_of_split(workspace: Workspace, run: Run) -> Groups | None:
-    """Returns the groups of the split that the run, or every member of it, was trained on; None: it has none."""
-    runs = [run]
-    if run.is_ensemble:
-        folders = [path for path in workspace.runs.iterdir() if path.name in run.config["members"]]
-        runs = [Run.open(path) for path in folders]
-        if len(runs) < len(run.config["members"]):
-            return None
-    splits = {str(member.config["split"]) for member in runs}
-    paths = [path for path in workspace.splits.glob(f"*/{GROUPS}") if path.parent.name in splits]
-    found = [split.groups for path in paths if (split := load_split(path.parent, workspace.task)).groups is not None]
-    same = len(found) == len(splits) and len({groups.digest for groups in found}) == 1
-    return found[0] if same else None
+def _intervals(
+    truth: Array, prediction: Array, task: Task, keys: Sequence[str] | None
+) -> dict[str, dict[str, Interval]]:
+    """Returns the interval of each metric, of each target and of their mean, all from the same resamples."""
+    moments, names = Moments(truth, [prediction]), [*task.targets, MEAN]
 
+    def scores(sums: Array) -> tuple[Array, NDArray[np.bool_]]:
+        found = moments.scores(sums)
+        each = [
+            found.pearson[:, 0],
+            found.mean_pearson,
+            found.ccc[:, 0],
+            found.mean_ccc,
+            found.mse[:, 0],
+            found.mean_mse,
+        ]
+        return np.concatenate(each, axis=1), found.partial
 
-def interval(
-    truth: NDArray[np.float64],
-    prediction: NDArray[np.float64],
-    *,
-    score: Score = "mean_pearson",
-    groups: Sequence[str] | None = None,
-    resamples: int = 2000,
-    seed: int = 0,
-) -> Interval:
-    """Returns the 95 % percentile bootstrap interval of a score.
-
-    Args:
-        truth: ``[N, E]``.
-        prediction: ``[N, E]``.
-        score: Which score: mean Pearson r, or macro F1 of binary targets.
-        groups: One key per clip, the same for clips of one group: whole groups are drawn with replacement, as many
-            as there are, so that the number of clips in a resample varies. None: every clip is its own group, which
-            draws the same resamples as N different keys.
-        resamples: How often they are drawn.
-        seed: Seed of the draws.
-
-    A resample is scored as any clips are: a target with a constant truth is left out of its mean, and a constant
-    prediction leaves it without a score. With fewer than two groups the interval is (nan, nan).
-    """
-    n, number = len(truth), dict[str, int]()
-    index = np.array([number.setdefault(key, len(number)) for key in groups]) if groups is not None else np.arange(n)
-    units = len(number) if groups is not None else n
-    if units < 2:
-        return Interval(float("nan"), float("nan"), units, resamples, 0, resamples)
-    draws = np.random.default_rng(seed).multinomial(units, np.full(units, 1 / units), size=resamples).astype(np.float64)
-
-    def total(values: NDArray[Any]) -> NDArray[np.float64]:
-        """Sums over the clips of each resample, ``[N, E]`` → ``[R, E]``, by way of the sums of each group."""
-        sums = np.zeros((units, values.shape[1]))
-        np.add.at(sums, index, values)
-        return draws @ sums
-
-    means, partial = (_f1 if score == "macro_f1" else _pearson)(total, truth, prediction)
-    defined = np.isfinite(means)
-    undefined = int(resamples - defined.sum())
-    low, high = np.percentile(means[defined], [2.5, 97.5]) if defined.any() else (np.nan, np.nan)
-    return Interval(float(low), float(high), units, resamples, int((partial & defined).sum()), undefined)
-
-
-def _pearson(total: _Total, truth: NDArray[Any], prediction: NDArray[Any]) -> tuple[NDArray[Any], NDArray[np.bool_]]:
-    """Returns each resample's mean Pearson r, ``[R]``, and whether a target was left out that the score has."""
-    kept = ~is_constant(truth)
-    t, p = truth[:, kept], prediction[:, kept]
-    bounds = [_FLAT * np.abs(values).max(axis=0, initial=0.0) for values in (t, p)]
-    t, p = t - t.mean(axis=0), p - p.mean(axis=0)  # centred, so that the moments below do not cancel badly
-    n = total(np.ones((len(t), 1)))
-    mean_t, mean_p = total(t) / n, total(p) / n
-    std_t = np.sqrt(np.maximum(total(t * t) / n - mean_t**2, 0))
-    std_p = np.sqrt(np.maximum(total(p * p) / n - mean_p**2, 0))
-    counted, flat = std_t > bounds[0], std_p <= bounds[1]
-    r = (total(t * p) / n - mean_t * mean_p) / np.where(counted & ~flat, std_t * std_p, 1)
-    number = counted.sum(axis=1)
-    means = np.where(counted, r, 0).sum(axis=1) / np.maximum(number, 1)
-    means[(counted & flat).any(axis=1) | (number == 0)] = np.nan
-    return means, number < kept.sum()
-
-
-def _f1(total: _Total, truth: NDArray[Any], prediction: NDArray[Any]) -> tuple[NDArray[Any], NDArray[np.bool_]]:
-    """Returns each resample's macro F1, ``[R]``, and False: a class that is in no clip does not count in any case."""
-    scores = []
-    for positive in (False, True):
-        t, p = (truth >= 0.5) == positive, (prediction >= 0.5) == positive
-        hit, both = total(t & p), total(t) + total(p)
-        scores.append(np.where(both > 0, 2 * hit / np.maximum(both, 1), np.nan))
-    return np.nanmean(np.nanmean(scores, axis=0), axis=1), np.zeros(len(scores[0]), dtype=bool)
+    drawn = resample(moments.columns, scores, groups=keys)
+    made = {
+        metric: {
+            name: drawn.interval(len(names) * place + index, mean=name == MEAN and metric != "mse")
+            for index, name in enumerate(names)
+        }
+        for place, metric in enumerate(("pearson", "ccc", "mse"))
+    }
+    if task.score == "macro_f1":
+        (f1,) = resample_scores(truth, [prediction], score=task.score, groups=keys)
+        made["f1"] = {name: f1.interval(index) for index, name in enumerate(names)}
+    return made

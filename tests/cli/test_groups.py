@@ -78,12 +78,12 @@ def test_refusals(trained: Path, arguments: list[str], code: int, words: str) ->
 
 def test_evaluate_by_groups(trained_copy: Path) -> None:
     by_clip = flat(run(trained_copy, "evaluate", "F1").stdout)
-    assert "95 % interval of the mean r: [" in by_clip
-    assert "resampled by clip: too narrow when clips share persons or seed videos" in by_clip
+    assert "95 % interval of the mean r: BCa [" in by_clip
+    assert "by clip (clip-level, likely too narrow: clips share persons and seed videos)" in by_clip
     groups = trained_copy / "who.csv"
     groups.write_text("Filename,who,age\n" + "".join(f"{n:05d},s{n // 2},30\n" for n in range(60)))
     by_subject = flat(run(trained_copy, "evaluate", "F1", "--groups", "who.csv").stdout)
-    assert "resampled by 12 subjects: few, so the interval is rough" in by_subject
+    assert "by 12 subjects: few, so the interval is rough" in by_subject
     assert "'who' is taken as the group" in by_subject
     result = run(trained_copy, "evaluate", "F1", "--groups", "who.csv", "--json")
     record = json.loads(result.stdout)

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from abawkit.evaluation.scores import interval
+from abawkit.evaluation.bootstrap import interval
 
 #: The correlation of truth and prediction over all persons there could be.
 TRUE_R = 0.5

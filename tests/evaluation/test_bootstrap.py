@@ -5,16 +5,19 @@ from pathlib import Path
 import numpy as np
 import pytest
 from numpy.typing import NDArray
-from scipy.stats import norm, pearsonr
+from scipy.stats import bootstrap, norm, pearsonr
 
 from abawkit.data.groups import write_groups
 from abawkit.data.splits import resplit
 from abawkit.errors import FindingsError, UsageError
-from abawkit.evaluation.scores import Interval, evaluate, interval
+from abawkit.evaluation.bootstrap import Interval, Resampled, average, holm, interval, resample_scores
+from abawkit.evaluation.scores import evaluate
 from abawkit.training.runs import find_run
-from abawkit.training.stages import train
+from abawkit.training.train import train
 from abawkit.workspace import Workspace
 from tests.evaluation.clustered import coverage
+from tests.evaluation.votes import TRUE_R, false_positives, world
+from tests.evaluation.votes import coverage as coverage_of_votes
 
 
 def noisy(clips: int, targets: int, seed: int) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
@@ -99,7 +102,7 @@ def test_a_target_that_is_constant_throughout_is_left_out_and_not_counted() -> N
     truth, prediction = noisy(50, 3, 7)
     truth[:, 1] = 0
     found = interval(truth, prediction)
-    assert found == interval(truth[:, [0, 2]], prediction[:, [0, 2]])
+    assert ends(found) == pytest.approx(ends(interval(truth[:, [0, 2]], prediction[:, [0, 2]])))
     assert found.partial == found.undefined == 0 and not found.remark
     prediction[:, 0] = 0.25  # the score is not defined, nor is its interval
     found = interval(truth, prediction)
@@ -142,7 +145,7 @@ def test_evaluate_by_a_groups_file(workspace: Workspace) -> None:
     ids = run.predictions("valid", workspace.task).ids
     by_clip = evaluate(workspace, run)
     assert by_clip.groups is None and by_clip.interval.units == 24
-    assert by_clip.resampled_by == "by clip: too narrow when clips share persons or seed videos"
+    assert by_clip.resampled_by == "by clip (clip-level, likely too narrow: clips share persons and seed videos)"
     path = workspace.root / "who.csv"
     write_groups(path, workspace.task, {clip: f"person {n // 3}" for n, clip in enumerate(ids[:21])})
     found = evaluate(workspace, run, groups=path)
@@ -199,3 +202,86 @@ def test_the_normal_interval_agrees_for_many_clips() -> None:
     z = np.arctanh(pearsonr(truth[:, 0], prediction[:, 0]).statistic)
     expected = np.tanh(z + norm.ppf([0.025, 0.975]) / np.sqrt(1497))
     assert ends(interval(truth, prediction)) == pytest.approx(expected, abs=0.008)
+
+
+def test_bca_and_percentile_agree_with_scipy() -> None:
+    rng = np.random.default_rng(10)
+    prediction = rng.random((60, 1))
+    truth = prediction**6 * rng.random((60, 1))  # skewed, so that BCa differs from the percentiles
+
+    def r(t: NDArray[np.float64], p: NDArray[np.float64]) -> float:
+        return float(np.corrcoef(t, p)[0, 1])
+
+    found = interval(truth, prediction, resamples=20_000)
+    for method, ours in (("BCa", ends(found)), ("percentile", list(found.percentile))):
+        theirs = bootstrap(
+            (truth[:, 0], prediction[:, 0]), r, paired=True, vectorized=False, n_resamples=20_000, method=method, rng=1
+        ).confidence_interval
+        assert ours == pytest.approx([theirs.low, theirs.high], abs=0.008)
+    assert abs(found.low - found.percentile[0]) > 0.016
+    assert found.value == pytest.approx(r(truth[:, 0], prediction[:, 0]))
+
+
+def test_the_p_value_is_where_the_interval_ends_at_nothing() -> None:
+    rng = np.random.default_rng(11)
+    calls = []
+    for apart in np.linspace(0, 0.3, 25):
+        truth = rng.random((150, 3))
+        one, other = truth + rng.normal(size=truth.shape), (1 - apart) * truth + rng.normal(size=truth.shape)
+        a, b = resample_scores(truth, [one, other], resamples=2000)
+        drawn, p = (a - b).interval(-1), (a - b).p_value(-1)
+        if abs(p - 0.05) > 0.003:  # the quantile lies between two resamples
+            assert (p < 0.05) == (drawn.low > 0 or drawn.high < 0)
+            calls.append(p < 0.05)
+    assert 0 < sum(calls) < len(calls)
+    same = a - a
+    assert same.p_value(-1) == 1.0 and ends(same.interval(-1)) == [0.0, 0.0]
+
+
+def test_the_p_value_of_a_skewed_score_is_that_of_its_bca_interval() -> None:
+    rng = np.random.default_rng(15)
+    drawn, without = rng.lognormal(size=(40_000, 1)) - 0.2, -rng.lognormal(size=(50, 1))
+    found = Resampled(np.array([0.9]), drawn, without, np.zeros(len(drawn), dtype=bool))
+    apart = without.mean() - without[:, 0]
+    bias, skew = norm.ppf((drawn < 0.9).mean()), (apart**3).sum() / (6 * (apart**2).sum() ** 1.5)
+    # The level at which the lower end of the interval is 0, found by trying (Efron and Tibshirani 1993, Eq. 14.10).
+    levels = np.linspace(0.0005, 0.2, 4000)
+    z = bias + norm.ppf(levels / 2)
+    low = np.quantile(drawn, norm.cdf(bias + z / (1 - skew * z)))
+    assert found.p_value(0) == pytest.approx(levels[np.argmin(np.abs(low))], rel=0.03)
+    assert found.p_value(0) != pytest.approx(2 * (drawn < 0).mean(), rel=0.2)
+    assert found.interval(0).low == pytest.approx(np.interp(0.05, levels, low), rel=0.01)
+
+
+def test_predictions_are_compared_on_identical_resamples() -> None:
+    truth, prediction = noisy(100, 2, 12)
+    near = prediction + 0.01 * np.random.default_rng(13).normal(size=truth.shape)
+    one, other = resample_scores(truth, [prediction, near])
+    alone = interval(truth, prediction)
+    assert one.interval(-1, mean=True) == alone
+    apart = (one - other).interval(-1)
+    assert apart.high - apart.low < 0.1 * (alone.high - alone.low)
+    both = average([one, other])
+    assert both.drawn == pytest.approx((one.drawn + other.drawn) / 2)
+
+
+def test_holm_by_hand() -> None:
+    assert holm([0.01, 0.02, float("nan"), 0.02, 0.5]) == pytest.approx([0.04, 0.06, np.nan, 0.06, 0.5], nan_ok=True)
+    assert holm([0.6, 0.7]) == [1.0, 1.0]
+
+
+def test_the_simulated_votes_have_the_r_that_is_said() -> None:
+    for subjects in (0, 60_000):
+        labels, (prediction,), _ = world(np.random.default_rng(14), 200_000, subjects=subjects, same=0.3)
+        found = np.mean([pearsonr(labels[:, e], prediction[:, e]).statistic for e in range(6)])
+        assert found == pytest.approx(TRUE_R, abs=0.004)
+
+
+def test_intervals_of_sparse_votes_hold_the_true_r() -> None:
+    assert 0.87 <= coverage_of_votes(100, 500, resamples=500)["clip BCa"] <= 1.0
+    found = coverage_of_votes(60, 2000, subjects=100, same=0.3, resamples=300)
+    assert found["clip BCa"] < found["group BCa"] and found["group BCa"] >= 0.85
+
+
+def test_equally_good_systems_are_rarely_told_apart() -> None:
+    assert false_positives(100, 500, resamples=500) <= 0.12

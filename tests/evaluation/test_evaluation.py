@@ -9,9 +9,10 @@ from scipy.stats import pearsonr
 from abawkit.challenge import EMI
 from abawkit.data.labels import read_labels, write_labels
 from abawkit.errors import AbawkitError, UsageError
+from abawkit.evaluation.bootstrap import interval
 from abawkit.evaluation.compare import rank, shared_held_out
 from abawkit.evaluation.ensemble import ensemble
-from abawkit.evaluation.scores import evaluate, interval
+from abawkit.evaluation.scores import evaluate
 from abawkit.training.runs import Run, find_run, list_runs
 from abawkit.workspace import Workspace
 

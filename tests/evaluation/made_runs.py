@@ -1,0 +1,56 @@
+"""Run folders with drawn predictions: what later steps read of a training, without one."""
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from abawkit.challenge import EMI
+from abawkit.training.runs import Run, write_predictions
+from abawkit.workspace import Workspace
+
+
+def make_workspace(root: Path) -> Workspace:
+    root.mkdir(parents=True, exist_ok=True)
+    (root / "abawkit.toml").write_text('data = "challenge"\n')
+    return Workspace.open(root, environ={})
+
+
+def clip_ids(first: int, count: int) -> list[str]:
+    return [f"{number:05d}" for number in range(first, first + count)]
+
+
+def drawn_labels(count: int, seed: int = 0) -> NDArray[np.float64]:
+    """Labels in thirds, mostly 0."""
+    return np.random.default_rng(seed).choice([0, 0, 0, 1 / 3, 2 / 3, 1], (count, 6))
+
+
+def make_run(
+    workspace: Workspace,
+    name: str,
+    ids: Sequence[str],
+    truth: NDArray[np.float64],
+    prediction: NDArray[np.float64],
+    *,
+    system: str = "F3",
+    split: str = "official",
+    seed: int = 42,
+    train: Sequence[str] = (),
+    extra: dict[str, Any] | None = None,
+    stages: dict[str, str] | None = None,
+) -> Run:
+    path = workspace.runs / name
+    (path / "predictions").mkdir(parents=True)
+    config = {"kind": "run", "system": system, "split": split, "seed": seed, "task": EMI.name, "stages": stages or {}}
+    (path / "config.json").write_text(json.dumps(config | {"subject_safe": True}))
+    (path / "clips.json").write_text(json.dumps({"train": list(train), "valid": list(ids)}))
+    blocks = {"truth.": truth, "": prediction}
+    columns = {prefix + t: values[:, e] for prefix, values in blocks.items() for e, t in enumerate(EMI.targets)}
+    table = pd.DataFrame(columns | (extra or {}), index=pd.Index(ids, name=EMI.id_column))
+    write_predictions(path / "predictions" / "valid.csv", table)
+    (path / "metrics.json").write_text(json.dumps({"scores": {}}))
+    return Run.open(path)
