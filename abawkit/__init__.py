@@ -32,13 +32,15 @@ _HOMES = {
     "find_store": "abawkit.features.summary",
     "verify_features": "abawkit.features.verify",
     "compact_features": "abawkit.features.compaction",
-    "train": "abawkit.training.stages",
+    "train": "abawkit.training.train",
     "predict": "abawkit.training.predict",
     "evaluate": "abawkit.evaluation.scores",
+    "compare": "abawkit.evaluation.paired",
     "ensemble": "abawkit.evaluation.ensemble",
-    "submit": "abawkit.submission",
-    "check": "abawkit.submission",
+    "submit": "abawkit.submission.write",
+    "check": "abawkit.submission.form",
     "demo": "abawkit.jobs.demo",
+    "simulate": "abawkit.jobs.simulation.simulate",
 }
 
 __all__ = ["__version__", *sorted(_HOMES)]

@@ -122,6 +122,10 @@ CODES: Mapping[str, Code] = {
     "S514": Code("warning", "check", "the test ids are not known here: only the form was checked"),
     "S515": Code("error", "check", "wrong number of rows"),
     "S516": Code("warning", "check", "not the number of rows of the official test set"),
+    "S517": Code("warning", "check", "spaces around a number"),
+    "S518": Code("warning", "check", "rows that are not sorted by id"),
+    "S519": Code("warning", "check", "values unlike those on the validation clips"),
+    "S520": Code("warning", "check", "nearly the same as an earlier submission"),
     # X: feature stores
     "X601": Code("error", "check", "a store or a segment is missing, damaged or of another feature"),
     "X602": Code("error", "check", "values that are not those that were written"),

@@ -66,7 +66,7 @@ def trained(extracted: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A workspace with a 4:1 split, runs of F1 and F4 and their ensemble; do not write into it."""
     from abawkit.data.splits import resplit
     from abawkit.evaluation.ensemble import ensemble
-    from abawkit.training.stages import train
+    from abawkit.training.train import train
     from abawkit.workspace import Workspace
 
     root = copy_of(extracted, tmp_path_factory.mktemp("trained") / "workspace")

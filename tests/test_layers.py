@@ -35,7 +35,7 @@ ALLOWED = {
     "training": FLOOR | {"data", "features", "models", "backbones", "systems"},
     # Run records are all that later steps read of a training; they need neither torch nor a model.
     "evaluation": FLOOR | {"data", "training.runs"},
-    "submission": FLOOR | {"data", "training.runs", "evaluation"},
+    "submission": FLOOR | {"data", "features", "training.runs", "evaluation"},
     "report": FLOOR | {"data", "training.runs", "evaluation", "submission"},
     "jobs": FLOOR
     | {

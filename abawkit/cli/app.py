@@ -17,11 +17,15 @@ from typer.core import TyperGroup
 
 from abawkit import __version__
 from abawkit.cli import (
+    ensemble,
     evaluate,
     extract,
     features,
     groups,
     models,
+    reproduce,
+    runs,
+    simulate,
     splits,
     start,
     stats,
@@ -113,7 +117,8 @@ def _main(
 
 
 for module in (
-    *(start, validate, stats, splits, groups, transcribe, extract, models, features, systems, train, evaluate, submit),
+    *(start, validate, stats, splits, groups, transcribe, extract, models, features),
+    *(systems, simulate, train, reproduce, runs, evaluate, ensemble, submit),
 ):
     module.register(app)
 

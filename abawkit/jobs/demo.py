@@ -17,8 +17,8 @@ from abawkit.extraction.pipeline import Extraction, extract
 from abawkit.findings import Report
 from abawkit.jobs.synthetic.challenge import write_challenge
 from abawkit.progress import SILENT, Progress
-from abawkit.submission import Submission, submit
-from abawkit.training.stages import train
+from abawkit.submission.write import Submission, submit
+from abawkit.training.train import train
 from abawkit.workspace import CONFIG_NAME, Workspace, init_workspace
 
 SYSTEMS = ("F1", "F4")

@@ -89,7 +89,7 @@ def test_human_output(trained: Path) -> None:
         ("systems", "show", "F4"): ["modality_dropout"],
         ("evaluate", "F4"): ["Pearson r", "95 % interval"],
         ("runs", "show", "F1"): ["24 validation clips"],
-        ("ensemble",): ["ensemble", "Next"],
+        ("ensemble", "--method", "zmean"): ["ensemble", "Next"],
         ("predict", "F1", "--on", "valid"): ["predicted 24 clips"],
         ("config", "show"): ["training.seed", "default"],
         ("extract",): ["Features", "motion"],

@@ -7,8 +7,8 @@ import pytest
 from abawkit.challenge import EMI
 from abawkit.data.splits import resplit
 from abawkit.jobs.demo import demo
-from abawkit.submission import check
-from abawkit.training.stages import train
+from abawkit.submission.form import check
+from abawkit.training.train import train
 from abawkit.workspace import Workspace
 
 

@@ -1,0 +1,1 @@
+"""The leaderboard file: written, checked, compared with what was sent before, and mended."""

@@ -1,0 +1,217 @@
+"""``abawkit submit``: the leaderboard file, checked before it is written, and the record of what made it."""
+
+from __future__ import annotations
+
+import csv
+import datetime
+import io
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from abawkit import __version__
+from abawkit.challenge import Task
+from abawkit.data.labels import load_official
+from abawkit.data.layout import ChallengeFolder
+from abawkit.errors import AbawkitError, UsageError
+from abawkit.evaluation.compare import rank
+from abawkit.features.summary import challenge_ids
+from abawkit.fileio import digest_file, write_json, write_text
+from abawkit.findings import Report
+from abawkit.metrics import score
+from abawkit.progress import SILENT, Progress
+from abawkit.submission.coverage import RunCoverage, base_runs, run_coverage
+from abawkit.submission.form import examine
+from abawkit.submission.ledger import note_written
+from abawkit.training.runs import Run, list_runs
+from abawkit.workspace import Workspace
+
+
+@dataclass(frozen=True)
+class Submission:
+    """A written and checked submission.
+
+    Attributes:
+        path: The CSV.
+        record: What is in the JSON file beside it.
+        report: What the check found.
+        coverage: What the feature stores have for the clips.
+    """
+
+    path: Path
+    record: dict[str, Any]
+    report: Report
+    coverage: RunCoverage
+
+    def to_json(self) -> dict[str, Any]:
+        """Returns the submission as a JSON object."""
+        return {"submission": str(self.path), **self.record, "check": self.report.to_json()}
+
+
+def submit(
+    workspace: Workspace,
+    out: Path,
+    *,
+    run: Run | None = None,
+    int_ids: bool = False,
+    clip: bool = True,
+    decimals: int | None = None,
+    force: bool = False,
+    accept_coverage: bool = False,
+    seen: RunCoverage | None = None,
+    progress: Progress = SILENT,
+) -> Submission:
+    """Writes the leaderboard CSV from a run's test predictions, checks it, and writes its record beside it.
+
+    Args:
+        workspace: The workspace; the test ids come from its challenge folder.
+        out: Where to write; relative to the workspace. ``FILE.json`` lies beside it.
+        run: Default: the newest ensemble, else the best run on the held-out clips that all runs share.
+        int_ids: Write ids as plain integers.
+        clip: Bring values into the range of the task; how many were clipped is recorded, and what it does to r.
+        decimals: Digits after the point; default: the task's.
+        force: Overwrite a file with other content.
+        accept_coverage: Write it though the test clips lack more than the validation clips.
+        seen: What the feature stores have, where it was looked at already.
+        progress: What to report to.
+
+    Raises:
+        UsageError: There is no run to submit, or ``out`` holds another submission.
+        AbawkitError: Test clips are without prediction.
+        FindingsError: The file would be refused, or the test clips lack more than the validation clips (see
+            :mod:`abawkit.submission.coverage`); nothing is written.
+    """
+    task = workspace.task
+    chosen = run if run is not None else choose_run(workspace, progress=progress)
+    ids = load_official(ChallengeFolder.open(workspace.data, task)).test_ids
+    if not ids:
+        raise UsageError("there are no test clips yet", path=workspace.data, todo="add them, then: abawkit extract")
+    predictions = chosen.predictions("test", task)
+    absent = sorted(set(ids) - set(predictions.ids))
+    if absent:
+        again = f"abawkit predict {chosen.name} --on test" if not chosen.is_ensemble else "abawkit ensemble"
+        raise AbawkitError(
+            f"{len(absent)} of {len(ids)} test clips have no prediction",
+            path=chosen.path / "predictions" / "test.csv",
+            got=", ".join(absent[:5]) + (" …" if len(absent) > 5 else ""),
+            todo=f"abawkit extract, then: {again}",
+        )
+    chosen.refuse_leak(ids)
+    seen = look(workspace, chosen) if seen is None else seen
+    if not accept_coverage:
+        seen.refuse_worse()
+    low, high = task.value_range
+    values = predictions.of(ids)
+    outside = int(((values < low) | (values > high)).sum())
+    if clip:
+        values = np.clip(values, low, high)
+    text = render(task, ids, values, int_ids=int_ids, decimals=decimals)
+    path = out if out.is_absolute() else workspace.root / out
+    if path.exists() and path.read_bytes() != text.encode() and not force:
+        raise UsageError(
+            "there is another submission in this file", path=path, todo="choose another --out, or give --force"
+        )
+    report = examine(text.encode(), path, task, ids, int_ids=int_ids).report
+    report.raise_if_bad(f"the submission of {chosen.name} would be refused", "choose another run: --run NAME")
+    write_text(path, text)
+    form = {"int_ids": int_ids, "clip": clip, "decimals": task.submission.decimals if decimals is None else decimals}
+    record = _record(workspace, chosen, path, len(ids), outside if clip else 0)
+    record |= {"form": form, "coverage": seen.to_json(), "coverage_accepted": accept_coverage}
+    write_json(path.with_name(path.name + ".json"), record)
+    note_written(workspace, path, chosen.name)
+    return Submission(path, record, report, seen)
+
+
+def look(workspace: Workspace, run: Run) -> RunCoverage:
+    """Returns what the feature stores of the run, or of its members, have for the clips of train, valid and test."""
+    return run_coverage(workspace, run, challenge_ids(workspace))
+
+
+def choose_run(workspace: Workspace, *, progress: Progress = SILENT) -> Run:
+    """Returns the newest ensemble, else the best run on the held-out clips that all runs share.
+
+    Raises:
+        UsageError: There is no run, or the runs share too few held-out clips.
+    """
+    runs = [run for run in list_runs(workspace) if run.is_scorable]
+    ensembles = [run for run in runs if run.is_ensemble]
+    if ensembles:
+        progress.say(f"takes the newest ensemble, {ensembles[-1].name}")
+        return ensembles[-1]
+    if not runs:
+        raise UsageError("there is no finished run to submit", path=workspace.runs, todo="abawkit train --system F4")
+    ranked, shared = rank(runs, workspace.task, min_shared=workspace.settings.submit.min_shared)
+    best, value = ranked[0]
+    progress.say(f"takes {best.name}: {value:.4f} on the {len(shared)} held-out clips that {len(runs)} run(s) share")
+    return best
+
+
+def render(
+    task: Task, ids: Sequence[str], values: NDArray[np.float64], *, int_ids: bool = False, decimals: int | None = None
+) -> str:
+    """Returns the text of a submission: sorted by id, one row per clip.
+
+    >>> from abawkit.challenge import EMI
+    >>> print(render(EMI, ["12660"], np.array([[0.5, 0, 0, 0, 0, 1]]), decimals=2).splitlines()[1])
+    12660,0.50,0.00,0.00,0.00,0.00,1.00
+    """
+    form = task.submission
+    digits = form.decimals if decimals is None else decimals
+    table = io.StringIO()
+    writer = csv.writer(table, lineterminator="\n")
+    if form.header:
+        writer.writerow(task.header)
+    for row in sorted(range(len(ids)), key=lambda row: ids[row]):
+        name = str(int(ids[row])) if int_ids and task.ids.digits is not None else ids[row]
+        if form.values == "label":
+            cells = [str(int(value >= 0.5)) for value in values[row]]
+        else:
+            cells = [f"{value:.{digits}f}" for value in values[row]]
+        writer.writerow([name, *cells])
+    return table.getvalue()
+
+
+def _record(workspace: Workspace, run: Run, path: Path, rows: int, clipped: int) -> dict[str, Any]:
+    members = base_runs(workspace, run)
+    return {
+        "run": run.name,
+        "kind": run.config["kind"],
+        "rows": rows,
+        "sha256": digest_file(path),
+        "clipped_values": clipped,
+        "valid": _scores(run, workspace.task) if run.is_scorable else None,
+        "subject_safe": run.subject_safe,
+        "subject_note": run.subject_note,
+        "runs": [
+            {
+                "name": member.name,
+                "system": member.config["system"],
+                "split": member.config["split"],
+                "clips": digest_file(member.path / "clips.json"),
+                "seed": member.config["seed"],
+                "features": member.config.get("features"),
+                "signatures": member.config.get("signatures"),
+                "predictions": member.digest(),
+            }
+            for member in members
+        ],
+        "predictions": run.digest(),
+        "tool": f"abawkit {__version__}",
+        "date": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+        "command": [Path(sys.argv[0]).name, *sys.argv[1:]],
+    }
+
+
+def _scores(run: Run, task: Task) -> dict[str, Any]:
+    valid = run.predictions("valid", task)
+    truth = valid.truth_of(valid.ids)
+    return {
+        "n": len(truth),
+        "score": score(task, truth, valid.values).primary,
+        "score_clipped": score(task, truth, np.clip(valid.values, *task.value_range)).primary,
+    }

@@ -1,0 +1,125 @@
+"""Values unlike those on validation, and files that say what an earlier one said, are pointed out."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from abawkit.challenge import EMI
+from abawkit.data.labels import load_official
+from abawkit.data.layout import ChallengeFolder
+from abawkit.errors import AbawkitError
+from abawkit.submission.form import Examined, examine
+from abawkit.submission.unusual import Reference, compare_earlier, compare_values, earlier_files, find_reference
+from abawkit.submission.write import render
+from abawkit.training.runs import find_run
+from abawkit.workspace import Workspace
+from tests.cli.program import run as abawkit
+
+IDS = [f"{number:05d}" for number in range(12660, 12960)]
+
+
+def made(values: np.ndarray, path: Path = Path("team.csv")) -> Examined:
+    return examine(render(EMI, IDS, values).encode(), path, EMI, IDS)
+
+
+def drawn(seed: int) -> np.ndarray:
+    """Predictions such as a model makes: some at the lower bound, the others near the mean."""
+    return np.clip(np.random.default_rng(seed).normal(0.12, 0.08, (len(IDS), 6)), 0, 1)
+
+
+def codes(found: Examined) -> list[tuple[str, str | None]]:
+    return [(finding.code, finding.message.split(" is ")[0]) for finding in found.report.findings]
+
+
+def test_values_like_those_of_validation_pass() -> None:
+    for seed in range(1, 20):
+        found = made(drawn(seed))
+        compare_values(found, Reference(drawn(0), "validation", labels=False), EMI, Path("team.csv"))
+        assert found.report.findings == []
+
+
+@pytest.mark.parametrize(
+    ("change", "what"),
+    [
+        (lambda column: column + 0.06, "the mean of Joy"),
+        (lambda column: (column - column.mean()) * 0.3 + column.mean(), "the standard deviation of Joy"),
+        (lambda column: np.clip((column - 0.12) * 3 + 0.4, 0, 1), "the standard deviation of Joy"),
+        (lambda column: np.where(np.arange(len(column)) % 3 == 0, 0.0, column), "the share of zeros of Joy"),
+    ],
+)
+def test_a_target_that_is_unlike_is_named(change: object, what: str) -> None:
+    values = drawn(1)
+    values[:, 5] = change(values[:, 5])  # type: ignore[operator]
+    found = made(values)
+    compare_values(found, Reference(drawn(0), "validation", labels=False), EMI, Path("team.csv"))
+    assert ("S519", what) in codes(found) and all("Joy" in message for _, message in codes(found))
+    assert found.report.ok  # a warning
+
+
+def test_labels_bound_only_from_above() -> None:
+    rng = np.random.default_rng(0)
+    labels = np.where(rng.random((4588, 6)) < 0.65, 0.0, rng.integers(1, 5, (4588, 6)) / 4 * 0.7)
+    reference = Reference(labels, "labels", labels=True)
+    calm = made(np.clip(labels.mean(0) + rng.normal(0, 0.05, (300, 6)), 0.001, 1))
+    compare_values(calm, reference, EMI, Path("team.csv"))
+    assert calm.report.findings == []
+    wild = made(rng.integers(0, 2, (300, 6)).astype(float))
+    compare_values(wild, reference, EMI, Path("team.csv"))
+    assert {message.split(" of ")[0] for _, message in codes(wild)} >= {"the mean"}
+
+
+def test_earlier_files(tmp_path: Path) -> None:
+    first, near, far = tmp_path / "a.csv", tmp_path / "b.csv", tmp_path / "c.csv"
+    values = drawn(0)
+    first.write_text(render(EMI, IDS, values))
+    near.write_text(render(EMI, IDS, np.clip(values + drawn(1) * 0.05, 0, 1)))
+    far.write_text(render(EMI, IDS, drawn(2)))
+    (tmp_path / "d.csv").write_text("notes\n")
+    (tmp_path / "team.csv").write_text("is the file itself")
+    found = made(values, tmp_path / "team.csv")
+    found_near = compare_earlier(found, sorted(tmp_path.glob("*.csv")), EMI, tmp_path / "team.csv")
+    assert [one.path.name for one in found_near] == ["a.csv", "b.csv", "c.csv", "d.csv"]
+    assert found_near[0].same and found_near[0].r == pytest.approx(1)
+    assert not found_near[1].same and 0.98 < found_near[1].r < 1 and abs(found_near[2].r) < 0.2
+    assert found_near[3].problem == "it is no submission"
+    assert [finding.message for finding in found.report.findings] == [
+        "it has the same values as a.csv",
+        "it says nearly the same as b.csv",
+    ]
+
+
+def test_what_it_is_compared_with(trained_copy: Path) -> None:
+    workspace = Workspace.open(trained_copy, environ={})
+    path = workspace.submissions / "team.csv"
+    official = load_official(ChallengeFolder.open(workspace.data, EMI))
+    labels = find_reference(workspace, path, official)
+    assert labels is not None and labels.labels and find_reference(workspace, path, None) is None
+    run = find_run(workspace, "F4")
+    assert abawkit(trained_copy, "submit", "--run", run.name, "--out", "submissions/team.csv").exit_code == 0
+    reference = find_reference(workspace, path, official)
+    assert reference is not None and not reference.labels and run.name in reference.words
+    np.testing.assert_array_equal(reference.values, np.clip(run.predictions("valid", EMI).values, 0, 1))
+    (workspace.submissions / "ledger.csv").write_text("file\n")
+    assert earlier_files(workspace) == [path]
+    (run.path / "predictions" / "valid.csv").write_text("Filename,Joy\n00001,x\n")
+    with pytest.raises(AbawkitError, match="is not a prediction file"):
+        find_reference(workspace, path, official)
+
+
+def test_the_command(trained_copy: Path) -> None:
+    path = trained_copy / "submissions" / "team.csv"
+    assert abawkit(trained_copy, "submit", "--out", "submissions/team.csv").exit_code == 0
+    (trained_copy / "submissions" / "first.csv").write_bytes(path.read_bytes())
+    result = abawkit(trained_copy, "check", "submissions/team.csv")
+    assert result.exit_code == 0 and "same values as first.csv" in result.stdout
+    assert "first.csv: mean r 1.000 with this file" in result.stdout
+    record = json.loads(abawkit(trained_copy, "check", "submissions/team.csv", "--json").stdout)
+    assert record["about"]["earlier"][0]["same"] is True
+    path.write_bytes(b"\xef\xbb\xbf" + path.read_bytes())
+    assert abawkit(trained_copy, "check", "submissions/team.csv").exit_code == 3
+    result = abawkit(trained_copy, "check", "submissions/team.csv", "--fix")
+    assert result.exit_code == 0 and "byte-order mark taken away" in result.stdout
+    record = json.loads(abawkit(trained_copy, "check", "submissions/team.csv", "--fix", "--json").stdout)
+    assert record["fixed"]["changes"] == ["byte-order mark taken away"]
