@@ -213,12 +213,12 @@ def rate(scratch: Path) -> None:
     from transformers import AutoModel
 
     challenge = scratch / "real"
-    ids = typical(challenge, 192, distinct=8)
+    ids = typical(challenge, 192, distinct=24)
     models = full(scratch / "full")
     rng = np.random.default_rng(0)
     work = workspace(scratch / "full-work", challenge, models)
     folder = ChallengeFolder.open(challenge, work.task)
-    used, spare = {"text": ids[:-1], "audio": ids[:8], "vision": ids[:8]}, ids[-1:]
+    used, spare = {"text": ids[:-1], "audio": ids[:24], "vision": ids[:4]}, ids[-1:]
     for kind, unit, sizes in (("text", "texts", (8, 16, 32)), ("audio", "s of sound", (1, 2, 4)),
                               ("vision", "pictures", (8, 16, 32))):  # fmt: skip
         clips = [folder.clip(clip) for clip in used[kind]]
