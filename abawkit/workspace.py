@@ -416,11 +416,14 @@ def _build(flat: Mapping[str, Any], sources: Mapping[str, str]) -> Settings:
         return Settings.model_validate(tree)
     except ValidationError as error:
         first = error.errors()[0]
-        key = ".".join(str(part) for part in first["loc"])
+        depth = 2 if str(first["loc"][0]) in tree and isinstance(tree[str(first["loc"][0])], dict) else 1
+        key = ".".join(str(part) for part in first["loc"][:depth])
+        # A setting of two kinds (auto, or a number) has an error for each.
+        told = dict.fromkeys(one["msg"] for one in error.errors() if one["loc"][:depth] == first["loc"][:depth])
         raise UsageError(
             f"bad value of {key}",
             path=sources.get(key),
             got=repr(first["input"]),
-            expected=first["msg"],
+            expected=", or: ".join(told),
             todo="correct it",
         ) from error

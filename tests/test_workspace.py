@@ -79,3 +79,11 @@ def test_without_data_it_says_what_to_do(tmp_path: Path) -> None:
     write(tmp_path, "")
     with pytest.raises(UsageError, match="no challenge folder is set"):
         _ = Workspace.open(tmp_path, environ={}).data
+
+
+def test_a_setting_of_two_kinds_names_itself_and_both(tmp_path: Path) -> None:
+    (tmp_path / "abawkit.toml").write_text("[extract]\nbatch = 0\n")
+    with pytest.raises(UsageError, match=r"bad value of extract\.batch\n") as caught:
+        Workspace.open(tmp_path, environ={})
+    assert str(caught.value.path) == str(tmp_path / "abawkit.toml")
+    assert "'auto'" in str(caught.value.expected) and "greater than or equal to 1" in str(caught.value.expected)
