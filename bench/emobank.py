@@ -36,10 +36,12 @@ from abawkit.errors import ModalityMissing
 from abawkit.extractors.lite import LiteText
 from abawkit.metrics import pearson
 from abawkit.models.encoders import EncoderConfig, UnimodalModel
+from abawkit.models.flat import flatten
 from abawkit.progress import SILENT
 from abawkit.systems.loader import load_system
 from abawkit.training.batches import ClipData
-from abawkit.training.loop import FitPlan, fit, predict_rows
+from abawkit.training.compiled import CompiledTrainer
+from abawkit.training.loop import FitPlan, fit
 
 SHARED = Path(__file__).parents[2] / "shared" / "data" / "EmoBank"
 TARGETS = tuple(f"{who} {what}" for who in ("writer", "reader") for what in "VAD")
@@ -101,18 +103,14 @@ def train_encoder(sides: dict[str, ClipData], seed: int) -> tuple[Array, float, 
     )
     torch.manual_seed(seed)
     model = UnimodalModel(EncoderConfig("mlp", _width(sides), hyper.hidden, hyper.dropout), len(TARGETS))
-    optimizer = torch.optim.AdamW(model.parameters(), lr=hyper.lr, weight_decay=hyper.weight_decay, fused=True)
-
-    def forward(clips: ClipData, rows: Sequence[int]) -> torch.Tensor:
-        prediction: torch.Tensor = model(clips.inputs(rows, skip={})["text"])
-        return prediction
-
+    flat = flatten([list(model.parameters())])
+    optimizer = torch.optim.AdamW(flat, lr=hyper.lr, weight_decay=hyper.weight_decay)
+    trainer = CompiledTrainer(model, sides["train"], optimizer, "text", plan.batch_size)
     with tempfile.TemporaryDirectory() as folder:
         fitted = fit(
             model,
             optimizer,
-            forward,
-            sides["train"],
+            trainer,
             sides["dev"],
             plan,
             TASK,
@@ -120,7 +118,7 @@ def train_encoder(sides: dict[str, ClipData], seed: int) -> tuple[Array, float, 
             on_epoch=lambda fitted: None,
             progress=SILENT,
         )
-    return predict_rows(model, forward, sides["test"]), fitted.best_score, fitted.best_epoch + 1
+    return trainer.predict(sides["test"]), fitted.best_score, fitted.best_epoch + 1
 
 
 def _width(sides: dict[str, ClipData]) -> int:

@@ -113,14 +113,19 @@ class FusionModel(nn.Module):
 
 
 def drop_modalities(embeddings: Sequence[Tensor], probability: float) -> list[Tensor]:
-    """Returns the embeddings with whole modalities of single samples set to zero (Sec. 4.6).
+    """Returns the embeddings with whole modalities of single samples set to zero, as :func:`modality_scale` draws."""
+    first = embeddings[0]
+    scale = modality_scale(len(first), len(embeddings), probability, device=first.device).to(first.dtype)
+    return [embedding * scale[:, index : index + 1] for index, embedding in enumerate(embeddings)]
+
+
+def modality_scale(samples: int, modalities: int, probability: float, *, device: torch.device | str = "cpu") -> Tensor:
+    """Returns what modality dropout multiplies the embeddings with, ``float32 [B, M]`` (Sec. 4.6).
 
     Each modality of each sample is dropped with ``probability``; a sample that would lose all of them keeps one, drawn
-    evenly. Kept embeddings are scaled by 1 / (1 − p), so that their expectation stays.
+    evenly. Kept embeddings are scaled by 1 / (1 − p), that one too.
     """
-    first = embeddings[0]
-    kept = torch.rand(len(first), len(embeddings), device=first.device) >= probability  # [B, M]
-    spare = torch.randint(len(embeddings), (len(first),), device=first.device)  # [B]
-    kept |= ~kept.any(dim=1, keepdim=True) & nn.functional.one_hot(spare, len(embeddings)).bool()
-    scale = kept.to(first.dtype) / (1 - probability)
-    return [embedding * scale[:, index : index + 1] for index, embedding in enumerate(embeddings)]
+    kept = torch.rand(samples, modalities, device=device) >= probability  # [B, M]
+    spare = torch.randint(modalities, (samples,), device=device)  # [B]
+    kept |= ~kept.any(dim=1, keepdim=True) & nn.functional.one_hot(spare, modalities).bool()
+    return kept / (1 - probability)

@@ -7,9 +7,7 @@ GPU, where launches cost more than arithmetic, a batch is done as a whole by tor
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from functools import cache
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -18,7 +16,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from abawkit.models.kernels import pool_clip, pool_clip_gradient
+from abawkit.models.kernels import pool, pool_gradient
 
 
 def attention_pool(frames: Sequence[Tensor], weight: Tensor, bias: Tensor) -> Tensor:
@@ -63,62 +61,61 @@ class _ClipByClip(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, weight: Tensor, bias: Tensor, frames: Sequence[Tensor]) -> Tensor:
-        clips = [_bits(clip, len(weight)) for clip in frames]
-        pooled = np.zeros((len(clips), len(weight)), weight.detach().numpy().dtype)  # [B, D]; no frames: zero
-        shares = [np.empty(len(clip), pooled.dtype) for clip in clips]
-        w, b = weight.detach().contiguous().numpy(), pooled.dtype.type(bias.item())
-
-        def pool(row: int) -> None:
-            if len(clips[row]):
-                pool_clip(clips[row], w, b, pooled[row], shares[row])
-
-        _each(pool, len(clips))
-        result = torch.from_numpy(pooled)
-        ctx.save_for_backward(result)
-        ctx.clips, ctx.shares = clips, shares
-        return result
+        ctx.pooling = Pooling(frames, weight.detach().contiguous().numpy(), bias.item(), len(frames))
+        return torch.from_numpy(ctx.pooling.pooled)
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
-        (pooled,) = ctx.saved_tensors
-        towards = (gradient * pooled).sum(dim=1).numpy()  # [B]: g·y of each clip
-        g = gradient.contiguous().numpy()
-        parts = np.zeros_like(g)  # [B, D]: each clip's share of the sum, whose order does not depend on threads
-
-        def derive(row: int) -> None:
-            if len(ctx.clips[row]):
-                pool_clip_gradient(ctx.clips[row], g[row], ctx.shares[row], towards[row], parts[row])
-
-        _each(derive, len(ctx.clips))
-        return torch.from_numpy(parts.sum(axis=0)), gradient.new_zeros(()), None
+        found = ctx.pooling.weight_gradient(gradient.contiguous().numpy())
+        return torch.from_numpy(found), gradient.new_zeros(()), None
 
 
-def _bits(clip: Tensor, dim: int) -> NDArray[Any]:
-    """Returns a clip's frames as the kernels take them, which check nothing: float16 as its bits."""
-    if clip.ndim != 2 or clip.shape[1] != dim or clip.device.type != "cpu":
-        raise ValueError(f"frames of shape {tuple(clip.shape)} on {clip.device}, expected [T, {dim}] on the CPU")
-    if clip.dtype == torch.float16:
-        return clip.view(torch.uint16).numpy()
-    return clip.contiguous().numpy()
+class Pooling:
+    """The clips of a batch pooled by the kernels, which take the clips where they lie in memory.
+
+    Args:
+        frames: B tensors ``[T_i, D]`` of one dtype on the CPU.
+        weight: The scorer's weight ``[D]``, float32 or float64.
+        bias: The scorer's bias.
+        rows: At least B; ``pooled`` has so many rows.
+
+    Attributes:
+        pooled: ``[rows, D]`` in the dtype of ``weight``; zero for a clip without frames, and after the last clip.
+
+    Raises:
+        ValueError: The frames are of another shape, on another device, or not of one dtype.
+    """
+
+    def __init__(self, frames: Sequence[Tensor], weight: NDArray[Any], bias: float, rows: int) -> None:
+        dim = len(weight)
+        for clip in frames:  # the kernels check nothing
+            if clip.ndim != 2 or clip.shape[1] != dim or clip.device.type != "cpu" or clip.dtype != frames[0].dtype:
+                got = f"{clip.dtype} {tuple(clip.shape)} on {clip.device}"
+                raise ValueError(f"frames {got}, expected {frames[0].dtype} [T, {dim}] on the CPU")
+        clips = [clip.contiguous() for clip in frames]
+        self._alive = clips  # the addresses below are only good as long as the clips are there
+        self._addresses = np.array([clip.data_ptr() for clip in clips], np.int64)
+        self._starts = np.zeros(len(clips) + 1, np.int64)
+        np.cumsum([clip.shape[0] for clip in clips], out=self._starts[1:])
+        self._like = _LIKE[clips[0].dtype] if clips else _LIKE[torch.float32]
+        self._share = np.empty(self._starts[-1], weight.dtype)
+        self.pooled = np.zeros((rows, dim), weight.dtype)
+        bias = weight.dtype.type(bias)
+        pool(self._addresses, self._starts, self._like, weight, bias, self.pooled, self._share)
+
+    def weight_gradient(self, gradient: NDArray[Any]) -> NDArray[Any]:
+        """Returns the gradient for the scorer's weight ``[D]``, of one for the pooled vectors ``[rows, D]``."""
+        towards = np.einsum("bd,bd->b", gradient, self.pooled)  # g·y of each clip
+        parts = np.zeros_like(gradient)
+        pool_gradient(self._addresses, self._starts, self._like, gradient, self._share, towards, parts)
+        found: NDArray[Any] = parts.sum(axis=0)
+        return found
 
 
-@cache
-def _threads(count: int) -> ThreadPoolExecutor:
-    return ThreadPoolExecutor(count, thread_name_prefix="pooling")
-
-
-def _each(work: Callable[[int], None], count: int) -> None:
-    """Calls ``work`` for each row, in as many threads as torch uses."""
-    threads = min(torch.get_num_threads(), count)
-    if threads < 2:
-        for row in range(count):
-            work(row)
-        return
-
-    def some(first: int) -> None:
-        for row in range(first, count, threads):
-            work(row)
-
-    for _ in _threads(threads).map(some, range(threads)):
-        pass
+#: What tells the kernels the type of the frames; float16 goes as its bits.
+_LIKE: dict[torch.dtype, NDArray[Any]] = {
+    torch.float16: np.empty(0, np.uint16),
+    torch.float32: np.empty(0, np.float32),
+    torch.float64: np.empty(0, np.float64),
+}

@@ -16,6 +16,7 @@ from abawkit import __version__
 from abawkit.data.splitfile import Split
 from abawkit.features.spec import Modality
 from abawkit.features.store import FeatureStore
+from abawkit.training.compiled import threads_allowed
 
 
 def describe(folder: Path, device: str, stores: Mapping[Modality, FeatureStore], split: Split) -> dict[str, Any]:
@@ -35,7 +36,7 @@ def describe(folder: Path, device: str, stores: Mapping[Modality, FeatureStore],
         "platform": platform.platform(),
         "device": device,
         "device_name": torch.cuda.get_device_name(device) if device != "cpu" else platform.processor(),
-        "threads": torch.get_num_threads(),
+        "threads": threads_allowed(),
         "features": {modality: store.content_digest(store.ids) for modality, store in stores.items()},
         "split": split.record,
         "command": [Path(sys.argv[0]).name, *sys.argv[1:]],

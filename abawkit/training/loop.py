@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import io
 import math
 import pickle
@@ -10,7 +9,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import torch
@@ -79,11 +78,53 @@ class Fit:
 Forward = Callable[[ClipData, Sequence[int]], Tensor]
 
 
+class Trainer(Protocol):
+    """What computes: an epoch of training, and predictions."""
+
+    def epoch(self, plan: FitPlan, epoch: int) -> float:
+        """Trains for an epoch, from 0, and returns the mean loss over its clips."""
+
+    def predict(self, clips: ClipData) -> NDArray[np.float64]:
+        """Returns predictions ``float64 [N, E]`` for all clips, in eval mode."""
+
+
+class AutogradTrainer:
+    """Trains by torch's autograd, on any device.
+
+    Args:
+        model: The model.
+        forward: Clips and row numbers → predictions.
+        clips: What is trained on.
+        optimizer: Over flattened parameters.
+    """
+
+    def __init__(self, model: nn.Module, forward: Forward, clips: ClipData, optimizer: torch.optim.Optimizer) -> None:
+        self._model, self._forward, self._clips, self._optimizer = model, forward, clips, optimizer
+        self._parameters = [p for group in optimizer.param_groups for p in group["params"]]
+
+    def epoch(self, plan: FitPlan, epoch: int) -> float:
+        """Trains for an epoch and returns the mean loss over its clips."""
+        assert self._clips.truth is not None
+        self._model.train()
+        total = self._clips.truth.new_zeros(())
+        for rows in row_batches(len(self._clips), plan.batch_size, seed=plan.seed + epoch):
+            loss = ccc_mse_loss(self._clips.truth[rows], self._forward(self._clips, rows), plan.alpha)
+            self._optimizer.zero_grad(set_to_none=False)  # gradients are views of one buffer
+            loss.backward()  # type: ignore[no-untyped-call]
+            nn.utils.clip_grad_norm_(self._parameters, plan.clip_norm)
+            self._optimizer.step()
+            total += loss.detach() * len(rows)
+        return float(total) / len(self._clips)
+
+    def predict(self, clips: ClipData) -> NDArray[np.float64]:
+        """Returns predictions ``float64 [N, E]`` for all clips, in eval mode."""
+        return predict_rows(self._model, self._forward, clips)
+
+
 def fit(
     model: nn.Module,
     optimizer: torch.optim.Optimizer,
-    forward: Forward,
-    train: ClipData,
+    trainer: Trainer,
     valid: ClipData | None,
     plan: FitPlan,
     task: Task,
@@ -97,8 +138,7 @@ def fit(
     Args:
         model: The model; only parameters in ``optimizer`` are updated.
         optimizer: With its parameter groups.
-        forward: Clips and row numbers → predictions ``[B, E]``.
-        train: Clips to learn from.
+        trainer: Trains the model with the optimiser, on the clips that it knows.
         valid: Clips to choose the best epoch on; None for a replay.
         plan: How.
         task: Whose score chooses.
@@ -109,7 +149,6 @@ def fit(
     Raises:
         AbawkitError: The loss is not finite, or no epoch had a defined score.
     """
-    parameters = [p for group in optimizer.param_groups for p in group["params"]]
     scheduler = torch.optim.lr_scheduler.ReduceLROnPlateau(
         optimizer, mode="max", factor=plan.lr_factor, patience=max(3, plan.patience // 3)
     )
@@ -129,15 +168,21 @@ def fit(
                 for group, share in zip(optimizer.param_groups, shares, strict=True):
                     group["lr"] = plan.replay[epoch] * share
             rate = optimizer.param_groups[0]["lr"]
-            loss = _train_epoch(model, optimizer, parameters, forward, train, plan, epoch)
+            loss = trainer.epoch(plan, epoch)
+            if not math.isfinite(loss):
+                raise AbawkitError(
+                    f"the loss of the {plan.name} stage is not finite in epoch {epoch + 1}",
+                    got=str(loss),
+                    todo="train with a lower rate, such as --set training.lr=5e-5",
+                )
             value = math.nan
             if valid is not None and truth is not None:
-                value = score(task, truth, predict_rows(model, forward, valid)).primary
+                value = score(task, truth, trainer.predict(valid)).primary
                 scheduler.step(value if math.isfinite(value) else -1.0)
             # A score of nan, of a constant prediction, is no improvement.
             if value > result.best_score + plan.min_delta or (plan.replay is not None and epoch == epochs - 1):
                 result.best_epoch, result.best_score = epoch, value
-                result.best_state = copy.deepcopy(model.state_dict())
+                result.best_state = {key: value.clone() for key, value in model.state_dict().items()}
             result.history.append({"stage": plan.name, "epoch": epoch + 1, "loss": loss, "score": value, "lr": rate})
             if time.monotonic() - saved >= plan.checkpoint_seconds:
                 _save(state, model, optimizer, scheduler, result)
@@ -163,36 +208,6 @@ def _note(result: Fit, plan: FitPlan) -> str:
     left = plan.patience - (last["epoch"] - 1 - result.best_epoch)
     best = f"best {result.best_score:.3f} at {result.best_epoch + 1}, " if result.best_epoch >= 0 else ""
     return f"r {last['score']:.3f}, {best}patience {left}"
-
-
-def _train_epoch(
-    model: nn.Module,
-    optimizer: torch.optim.Optimizer,
-    parameters: Sequence[nn.Parameter],
-    forward: Forward,
-    train: ClipData,
-    plan: FitPlan,
-    epoch: int,
-) -> float:
-    """Returns the mean loss over the epoch's clips."""
-    assert train.truth is not None
-    model.train()
-    total = torch.zeros((), device=train.truth.device)
-    for rows in row_batches(len(train), plan.batch_size, seed=plan.seed + epoch):
-        loss = ccc_mse_loss(train.truth[rows], forward(train, rows), plan.alpha)
-        optimizer.zero_grad(set_to_none=True)
-        loss.backward()  # type: ignore[no-untyped-call]
-        nn.utils.clip_grad_norm_(parameters, plan.clip_norm)
-        optimizer.step()
-        total += loss.detach() * len(rows)
-    mean = float(total) / len(train)
-    if not math.isfinite(mean):
-        raise AbawkitError(
-            f"the loss of the {plan.name} stage is not finite in epoch {epoch + 1}",
-            got=str(mean),
-            todo="train with a lower rate, such as --set training.lr=5e-5",
-        )
-    return mean
 
 
 def predict_rows(model: nn.Module, forward: Forward, clips: ClipData) -> NDArray[np.float64]:

@@ -191,13 +191,21 @@ class Run:
             )
         return read_predictions(path, task)
 
-    def refuse_leak(self, ids: Iterable[str]) -> None:
-        """Raises when one of ``ids`` was trained on: a score on it would flatter.
+    def known_ids(self, side: Side) -> frozenset[str]:
+        """Returns the clips that what predicts this side was trained on.
+
+        Both sides of a run have the same. The test predictions of an ensemble can come from refits, or from all runs of
+        a fold set together, which know the validation clips.
+        """
+        return self.train_ids.union(self._clips.get("test_train", ()) if side == "test" else ())
+
+    def refuse_leak(self, ids: Iterable[str], side: Side = "valid") -> None:
+        """Raises when one of ``ids`` was trained on by what predicts this side: a score on it would flatter.
 
         Raises:
             AbawkitError: Some of the clips were trained on; the message names how many and which.
         """
-        leaked = sorted(self.train_ids.intersection(ids))
+        leaked = sorted(self.known_ids(side).intersection(ids))
         if leaked:
             raise AbawkitError(
                 f"run {self.name} was trained on {len(leaked)} of these clips, so they cannot score it",

@@ -25,7 +25,9 @@ from abawkit.models.encoders import UnimodalModel
 from abawkit.models.fusion import FusionModel
 from abawkit.training.batches import ClipData
 from abawkit.training.checkpoint import fusion_config, load_state, load_weights, save_weights
-from abawkit.training.loop import Fit, fit, predict_rows
+from abawkit.training.compiled import CompiledTrainer
+from abawkit.training.loop import AutogradTrainer, Fit, Trainer, fit, predict_rows
+from abawkit.training.trackers import Tracking
 from abawkit.training.work import Work
 
 Row = dict[str, Any]
@@ -76,8 +78,10 @@ def unimodal_stage(work: Work, modality: Modality, record: Mapping[str, Any]) ->
     summary = read_json(done, "a stage record")
     weights = load_weights(folder / "model.safetensors")
     load_state(UnimodalModel(work.encoder(modality), len(work.task.targets)), weights, folder / "model.safetensors")
-    history = pd.read_csv(folder / "history.csv").to_dict("records")
-    return Stage(weights, summary["summary"], [{str(k): v for k, v in row.items()} for row in history])
+    rows = pd.read_csv(folder / "history.csv").to_dict("records")
+    history = [{str(key): value for key, value in row.items()} for row in rows]
+    work.tracking.rows(history)  # those of a stage that was trained before: the run's curves are whole
+    return Stage(weights, summary["summary"], history)
 
 
 def _train_stage(work: Work, modality: Modality, record: Mapping[str, Any], signature: str, folder: Path) -> None:
@@ -89,16 +93,22 @@ def _train_stage(work: Work, modality: Modality, record: Mapping[str, Any], sign
         prediction: Tensor = model(clips.inputs(rows, skip=clips.ready)[modality])
         return prediction
 
+    optimizer = work.optimizer([{"params": list(model.parameters())}])
+    clips = work.train.only(modality)
+    trainer: Trainer = (
+        CompiledTrainer(model, clips, optimizer, modality, plan.batch_size)
+        if work.device == "cpu"
+        else AutogradTrainer(model, forward, clips, optimizer)
+    )
     fitted = fit(
         model,
-        work.optimizer([{"params": list(model.parameters())}]),
-        forward,
-        work.train.only(modality),
+        optimizer,
+        trainer,
         None if work.valid is None else work.valid.only(modality),
         plan,
         work.task,
         state=folder / "state.pt",
-        on_epoch=_growing(folder / "history.csv", []),
+        on_epoch=_growing(folder / "history.csv", [], work.tracking),
         progress=work.progress,
     )
     save_weights(folder / "model.safetensors", model.state_dict())
@@ -140,19 +150,26 @@ def fusion_stage(work: Work, path: Path, signature: str, stages: Mapping[Modalit
     if tuned:
         groups.append({"params": tuned, "lr": work.hyper.lr * work.hyper.encoder_lr_scale})
     before = [row for stage in stages.values() for row in stage.history]
+    optimizer = work.optimizer(groups)
+    clips = _with_frozen(work.train, model)
+    trainer: Trainer = (
+        CompiledTrainer(model, clips, optimizer, "fusion", plan.batch_size)
+        if work.device == "cpu"
+        else AutogradTrainer(model, forward, clips, optimizer)
+    )
     fitted = fit(
         model,
-        work.optimizer(groups),
-        forward,
-        _with_frozen(work.train, model),
+        optimizer,
+        trainer,
         None if work.valid is None else _with_frozen(work.valid, model),
         plan,
         work.task,
         state=path / "state.pt",
-        on_epoch=_growing(path / "history.csv", before),
+        on_epoch=_growing(path / "history.csv", before, work.tracking),
         progress=work.progress,
     )
     _write_history(path / "history.csv", before + fitted.history)
+    work.tracking.rows(fitted.history)
     _say(work, "fusion", fitted)
     return fitted, model
 
@@ -184,8 +201,11 @@ def _write_history(path: Path, history: list[Row]) -> None:
         pd.DataFrame(history).to_csv(temporary, index=False, lineterminator="\n")
 
 
-def _growing(path: Path, before: list[Row]) -> Callable[[Fit], None]:
-    """Returns what writes the history after each epoch: whole the first time, then a row at its end."""
+def _growing(path: Path, before: list[Row], tracking: Tracking) -> Callable[[Fit], None]:
+    """Returns what writes the history after each epoch: whole the first time, then a row at its end.
+
+    The trackers are told the same.
+    """
     begun = False
 
     def grow(fitted: Fit) -> None:
@@ -196,5 +216,6 @@ def _growing(path: Path, before: list[Row]) -> Callable[[Fit], None]:
             with path.open("a", encoding="utf-8", newline="") as file:
                 csv.writer(file, lineterminator="\n").writerow(fitted.history[-1].values())
         begun = True
+        tracking.rows(fitted.history)
 
     return grow

@@ -26,10 +26,12 @@ from abawkit.progress import SILENT, Progress
 from abawkit.systems.loader import Hyperparameters, System, load_system
 from abawkit.training.batches import load_clips
 from abawkit.training.checkpoint import save_run_model
+from abawkit.training.compiled import compiled_before, training_threads
 from abawkit.training.environment import describe
 from abawkit.training.predict import predict_table, run_stores, test_ids
 from abawkit.training.runs import Run, write_predictions
 from abawkit.training.stages import fusion_stage, summary_of, unimodal_stage
+from abawkit.training.trackers import chosen_trackers, tracked
 from abawkit.training.work import TRAINING_VERSION, Log, Replay, Work
 from abawkit.workers import in_processes
 from abawkit.workspace import Workspace
@@ -93,21 +95,21 @@ def train_many(
     *,
     seeds: Sequence[int],
     features: Mapping[str, str] | None = None,
-    split: str | None = None,
+    split: str | Sequence[str] | None = None,
     allow_lite: bool = False,
     progress: Progress = SILENT,
 ) -> list[Run]:
-    """Trains each system with each seed and returns the runs, system by system.
+    """Trains each system on each split with each seed and returns the runs: by system, then split, then seed.
 
-    Systems share the stages that are the same. On the processor the seeds are trained beside one another, each in a
-    process of one thread, which gives the same bits as each alone; on a GPU they follow one another.
+    Systems share the stages that are the same. On the processor splits and seeds are trained beside one another, each
+    in a process of one thread, which gives the same bits as each alone; on a GPU they follow one another.
 
     Args:
         workspace: As :func:`train`.
         systems: Names.
         seeds: At least one.
-        features: As :func:`train`; only for a single system, as ``split``.
-        split: As :func:`train`.
+        features: As :func:`train`; only for a single system.
+        split: As :func:`train`, or several, such as those of a fold set.
         allow_lite: As :func:`train`.
         progress: What to report to.
 
@@ -116,16 +118,22 @@ def train_many(
         AbawkitError: As :func:`train`.
     """
     names = [load_system(system).name for system in systems]
+    splits = [split] if split is None or isinstance(split, str) else list(split)
     for name in names:
-        find_split(workspace, load_system(name).ratio, split)
+        for each in splits:
+            find_split(workspace, load_system(name).ratio, each)
     settings = workspace.settings.training
-    one = partial(_one, workspace, names, features, split, allow_lite)
-    if len(seeds) == 1 or settings.threads != 1 or pick_device(settings.device) != "cpu":
-        made = [one(seed, progress) for seed in seeds]
+    parts = [(each, seed) for each in splits for seed in seeds]
+    if len(parts) == 1 or pick_device(settings.device) != "cpu":
+        made = [_one(workspace, names, features, allow_lite, part, progress) for part in parts]
     else:
-        with progress.task(f"train {', '.join(names)}", len(seeds), "seeds") as bar:
+        unit = "seeds" if len(splits) == 1 else "folds" if len(seeds) == 1 else "folds and seeds"
+        with progress.task(f"train {', '.join(names)}", len(parts), unit) as bar:
             cores = len(os.sched_getaffinity(0))
-            made = list(in_processes(one, seeds, workers=min(cores, len(seeds)), bar=bar, chunk=1, inline_below=2))
+            alone = settings.model_copy(update={"threads": 1})
+            each_alone = replace(workspace, settings=workspace.settings.model_copy(update={"training": alone}))
+            one = partial(_one, each_alone, names, features, allow_lite)
+            made = list(in_processes(one, parts, workers=min(cores, len(parts)), bar=bar, chunk=1, inline_below=2))
     return [Run.open(paths[index]) for index in range(len(names)) for paths in made]
 
 
@@ -133,11 +141,11 @@ def _one(
     workspace: Workspace,
     systems: Sequence[str],
     features: Mapping[str, str] | None,
-    split: str | None,
     allow_lite: bool,
-    seed: int,
+    part: tuple[str | None, int],
     progress: Progress = SILENT,
 ) -> list[Path]:
+    split, seed = part
     keys: dict[str, Any] = {"split": split, "features": features, "allow_lite": allow_lite}
     return [train(workspace, system, seed=seed, progress=progress, **keys).path for system in systems]
 
@@ -228,18 +236,25 @@ def _without_incomplete(
 
 @contextmanager
 def _deterministic(threads: int) -> Iterator[None]:
-    """Makes torch deterministic within the block, and leaves its settings and generators as they were."""
+    """Makes torch deterministic within the block, and leaves its settings and generators as they were.
+
+    The networks are too small for several threads of torch's, whose results would depend on their number; the training
+    step has two of its own where ``threads`` allows it (0: as many as there are cores).
+    """
     before = (torch.are_deterministic_algorithms_enabled(), torch.get_num_threads())
     # Without it, deterministic matrix products on CUDA are refused; it counts only before CUDA is first used.
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
-    torch.use_deterministic_algorithms(True)
-    if threads:
-        torch.set_num_threads(threads)
+    if torch.cuda.is_available():  # the operators used on a CPU are deterministic; asking for it imports a compiler
+        torch.use_deterministic_algorithms(True)
+    torch.set_num_threads(1)
+    threads = threads or len(os.sched_getaffinity(0))
     try:
-        with torch.random.fork_rng(devices=range(torch.cuda.device_count())):
+        devices = range(torch.cuda.device_count())
+        with torch.random.fork_rng(devices=devices), training_threads(threads):
             yield
     finally:
-        torch.use_deterministic_algorithms(before[0])
+        if torch.cuda.is_available():
+            torch.use_deterministic_algorithms(before[0])
         torch.set_num_threads(before[1])
 
 
@@ -247,6 +262,8 @@ def _train(order: _Order, progress: Progress) -> Run:
     workspace, split, stores = order.workspace, order.split, order.stores
     settings = workspace.settings.training
     device = pick_device(settings.device)
+    if device == "cpu" and not compiled_before():
+        progress.say("compiling the training for this machine: once, for about a minute")
     with _deterministic(settings.threads):
         valid = load_clips(stores, split.valid.ids, split.valid.values, device=device) if len(split.valid) else None
         work = Work(
@@ -297,12 +314,19 @@ def _train_run(work: Work, parent: Run | None) -> Run:
     if (path / "metrics.json").exists():
         work.progress.say(f"{path.name} is already finished")
         return Run.open(path)
-    with locked(path, "training this run"), storage_errors(path):
+    settings = work.workspace.settings.training
+    trackers = chosen_trackers(settings.trackers, online=settings.trackers_online)
+    told = {"system": work.system.name, "split": work.split.name, "seed": work.seed, **asdict(work.hyper)}
+    with (
+        locked(path, "training this run"),
+        storage_errors(path),
+        tracked(trackers, path, told, work.progress) as tracking,
+    ):
         # The words are not part of the signature: other words make no other run.
         write_json(path / "config.json", config | {"subject_note": work.split.note})
         write_json(path / "env.json", describe(path, work.device, work.stores, work.split))
         write_json(path / "clips.json", {"train": work.split.train.ids, "valid": work.split.valid.ids})
-        work = replace(work, progress=Log(work.progress, path / "train.log"))
+        work = replace(work, progress=Log(work.progress, path / "train.log"), tracking=tracking)
         if any(work.dropped.values()):
             gone = ", ".join(f"{count} of {side}" for side, count in work.dropped.items())
             work.progress.say(f"clips that lack audio, vision or motion are left out: {gone}")

@@ -14,14 +14,16 @@ from abawkit.data.splitfile import Split
 from abawkit.features.spec import Modality
 from abawkit.features.store import FeatureStore
 from abawkit.models.encoders import EncoderConfig
+from abawkit.models.flat import flatten
 from abawkit.progress import Progress
 from abawkit.systems.loader import Hyperparameters, System
 from abawkit.training.batches import ClipData
 from abawkit.training.loop import FitPlan
+from abawkit.training.trackers import UNTRACKED, Tracking
 from abawkit.workspace import Workspace
 
 #: Changes whenever the same inputs would train differently, so that old stage checkpoints are not reused.
-TRAINING_VERSION = 2
+TRAINING_VERSION = 3
 
 #: The learning rates that a refit replays: stage → one per epoch.
 Replay = Mapping[str, tuple[float, ...]]
@@ -43,6 +45,7 @@ class Work:
         dropped: Side → labelled clips that were left out because they lack a modality.
         replay: What a refit replays; None: no refit.
         progress: What to report to.
+        tracking: Who draws the epochs.
     """
 
     workspace: Workspace
@@ -56,6 +59,7 @@ class Work:
     dropped: Mapping[str, int]
     replay: Replay | None
     progress: Progress
+    tracking: Tracking = UNTRACKED
 
     @property
     def hyper(self) -> Hyperparameters:
@@ -94,9 +98,11 @@ class Work:
         )
 
     def optimizer(self, groups: list[dict[str, Any]]) -> torch.optim.Optimizer:
-        """Returns AdamW over parameter groups (Sec. 4.8)."""
+        """Returns AdamW over parameter groups (Sec. 4.8), each of them flattened into one parameter."""
+        flat = flatten([group["params"] for group in groups])
+        whole = [{**group, "params": [one]} for group, one in zip(groups, flat, strict=True)]
         # One pass over the parameters instead of ten: a quarter of the time per step on a CPU, and as deterministic.
-        return torch.optim.AdamW(groups, lr=self.hyper.lr, weight_decay=self.hyper.weight_decay, fused=True)
+        return torch.optim.AdamW(whole, lr=self.hyper.lr, weight_decay=self.hyper.weight_decay, fused=True)
 
     def stage_record(self, modality: Modality) -> dict[str, Any]:
         """Returns everything that the modality's stage depends on."""

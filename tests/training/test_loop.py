@@ -11,9 +11,10 @@ from torch import nn
 
 from abawkit.challenge import EMI
 from abawkit.errors import AbawkitError
+from abawkit.models.flat import flatten
 from abawkit.progress import SILENT
 from abawkit.training.batches import ClipData, row_batches
-from abawkit.training.loop import Fit, FitPlan, fit, predict_rows
+from abawkit.training.loop import AutogradTrainer, Fit, FitPlan, fit, predict_rows
 
 PLAN = FitPlan("text", 30, 3, 8, 1.0, 0.7, 1e-4, 0.5, seed=3, checkpoint_seconds=0.0)
 
@@ -29,7 +30,7 @@ def clips(count: int, seed: int) -> ClipData:
 def run(tmp_path: Path, plan: FitPlan = PLAN, lr: float = 0.05, stop_after: int | None = None) -> tuple[Fit, Any]:
     torch.manual_seed(0)
     model = nn.Sequential(nn.Dropout(0.1), nn.Linear(4, 6))
-    optimizer = torch.optim.AdamW(model.parameters(), lr=lr)
+    optimizer = torch.optim.AdamW(flatten([list(model.parameters())]), lr=lr)
 
     def stop(fitted: Fit) -> None:
         if stop_after is not None and len(fitted.history) == stop_after:
@@ -38,8 +39,7 @@ def run(tmp_path: Path, plan: FitPlan = PLAN, lr: float = 0.05, stop_after: int 
     fitted = fit(
         model,
         optimizer,
-        lambda side, rows: model(side.inputs(rows, skip={})["text"]),
-        clips(40, 1),
+        AutogradTrainer(model, lambda side, rows: model(side.inputs(rows, skip={})["text"]), clips(40, 1), optimizer),
         clips(20, 2),
         plan,
         EMI,
@@ -97,13 +97,15 @@ def test_a_constant_prediction_is_no_improvement(tmp_path: Path) -> None:
     model = nn.Linear(4, 6)
     with torch.no_grad():
         model.weight.zero_()
+    model.weight.requires_grad_(False)
     optimizer = torch.optim.SGD([model.bias], lr=0.1)
     with pytest.raises(AbawkitError, match="the prediction is constant"):
         fit(
             model,
             optimizer,
-            lambda side, rows: model(side.inputs(rows, skip={})["text"]),
-            clips(40, 1),
+            AutogradTrainer(
+                model, lambda side, rows: model(side.inputs(rows, skip={})["text"]), clips(40, 1), optimizer
+            ),
             clips(20, 2),
             replace(PLAN, epochs=2),
             EMI,

@@ -114,6 +114,7 @@ def test_a_refit_without_the_scheduler_is_the_parent_on_the_same_clips(workspace
     """The replay itself: the parent's rates and epochs on the parent's clips give the parent's stage."""
     from dataclasses import replace
 
+    from abawkit.training.compiled import CompiledTrainer
     from abawkit.training.loop import fit
     from abawkit.training.stages import unimodal_stage
     from abawkit.training.train import _deterministic
@@ -146,11 +147,12 @@ def test_a_refit_without_the_scheduler_is_the_parent_on_the_same_clips(workspace
     with _deterministic(1):
         torch.manual_seed(plan.seed)
         model = UnimodalModel(work.encoder("text"), 6)
+        optimizer = work.optimizer([{"params": list(model.parameters())}])
+        clips = work.train.only("text")
         fit(
             model,
-            work.optimizer([{"params": list(model.parameters())}]),
-            lambda clips, rows: model(clips.inputs(rows, skip={})["text"]),
-            work.train.only("text"),
+            optimizer,
+            CompiledTrainer(model, clips, optimizer, "text", plan.batch_size),
             None,
             plan,
             work.task,
