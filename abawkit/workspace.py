@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
 from abawkit.challenge import TASKS, Task
 from abawkit.errors import UsageError
@@ -27,6 +27,14 @@ CONFIG_NAME = "abawkit.toml"
 SIMULATION = "simulation.json"
 _ENV_PREFIX = "ABAWKIT_"
 _ENV_WORKSPACE = "ABAWKIT_WORKSPACE"
+
+
+def _listed(value: Any) -> Any:
+    """Returns the words of a text with commas between them; ``none`` and an empty text have none."""
+    if not isinstance(value, str):
+        return value
+    words = tuple(word.strip() for word in value.split(",") if word.strip())
+    return () if words == ("none",) else words
 
 
 class _Section(BaseModel):
@@ -109,8 +117,16 @@ class TrainingSettings(_Section):
 
     seed: int = Field(42, ge=0, description="seed of the training")
     device: str = Field("auto", description="auto, cpu, cuda or cuda:N")
-    threads: int = Field(1, ge=0, description="CPU threads; 0: one per core (slower where others compute too)")
+    threads: int = Field(0, ge=0, description="CPU threads of a training, 1 or 2; 0: 2 where there are two cores")
     checkpoint_seconds: float = Field(10.0, ge=0, description="save the state for resuming this often")
+    trackers: Annotated[
+        tuple[Literal["auto", "tensorboard", "wandb", "trackio"], ...],
+        BeforeValidator(_listed),
+    ] = Field(
+        ("auto",),
+        description="who draws the epochs: tensorboard, wandb, trackio; auto: TensorBoard if it is installed; or none",
+    )
+    trackers_online: bool = Field(False, description="let wandb send the numbers to its server; else nothing is sent")
     text_epochs: int | None = Field(None, ge=1, description="most epochs of the text stage")
     audio_epochs: int | None = Field(None, ge=1, description="most epochs of the audio stage")
     vision_epochs: int | None = Field(None, ge=1, description="most epochs of the vision stage")

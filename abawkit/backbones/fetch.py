@@ -146,7 +146,7 @@ def known_models() -> list[dict[str, Any]]:
 
 def _found(ref: ModelRef) -> Path | None:
     try:
-        return resolve(ref, offline=True)
+        return resolve(ref)
     except AbawkitError:
         return None
 

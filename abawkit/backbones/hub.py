@@ -7,6 +7,7 @@ how to get it.
 from __future__ import annotations
 
 import hashlib
+import os
 import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
@@ -118,13 +119,30 @@ def model_ref(name: str) -> ModelRef:
     return KNOWN[name].ref if name in KNOWN else ModelRef(name)
 
 
-def resolve(ref: ModelRef, *, offline: bool) -> Path:
+def is_offline() -> bool:
+    """Returns whether nobody may ask the hub: ``HF_HUB_OFFLINE`` is set, which ``--offline`` does."""
+    from huggingface_hub import constants
+
+    return bool(constants.HF_HUB_OFFLINE)
+
+
+def stay_offline() -> None:
+    """Sets ``HF_HUB_OFFLINE`` for this process and those that it starts.
+
+    Nothing here downloads anyway; with it, a library that asks the hub of its own accord fails at once instead of
+    waiting for a network that is not there, and a model that is missing is only advised to be got elsewhere.
+    """
+    from huggingface_hub import constants
+
+    os.environ["HF_HUB_OFFLINE"] = "1"
+    constants.HF_HUB_OFFLINE = True  # it reads the environment once, when it is loaded
+
+
+def resolve(ref: ModelRef) -> Path:
     """Returns the folder on this machine that holds the model: a local folder as it is, else the hub's cache.
 
     Args:
         ref: The model. A folder of that name wins over a hub id.
-        offline: This machine has no network; it changes what the message advises, since nothing is downloaded
-            either way.
 
     Raises:
         AbawkitError: The model is not on this machine, its folder is incomplete, or its weights are pickled only.
@@ -149,15 +167,13 @@ def resolve(ref: ModelRef, *, offline: bool) -> Path:
             f"the model {name} is not on this machine" + (f" (licence: {ref.licence})" if ref.licence else ""),
             got="neither a folder of that name nor a copy in the Hugging Face cache",
             expected=f"revision {ref.revision}" if ref.revision else None,
-            todo=_how_to_get(ref, offline=offline),
+            todo=_how_to_get(ref),
         )
     cached = Path(config).parent
-    return complete(
-        cached, ref, "a whole copy of the model in the Hugging Face cache", _how_to_get(ref, offline=offline)
-    )
+    return complete(cached, ref, "a whole copy of the model in the Hugging Face cache", _how_to_get(ref))
 
 
-def _how_to_get(ref: ModelRef, *, offline: bool) -> str:
+def _how_to_get(ref: ModelRef) -> str:
     modality = KNOWN[ref.id_or_folder].modality if ref.id_or_folder in KNOWN else "MODALITY"
     pinned = model_ref(ref.id_or_folder).revision
     revision = f" --revision {ref.revision}" if ref.revision not in (None, pinned) else ""
@@ -165,7 +181,7 @@ def _how_to_get(ref: ModelRef, *, offline: bool) -> str:
         f"`abawkit models fetch {ref.id_or_folder}{revision} --to FOLDER` on a machine with network, "
         f"then `abawkit extract --model {modality}=FOLDER` here"
     )
-    here = "" if offline else f"`abawkit models fetch {ref.id_or_folder}{revision}`; or "
+    here = "" if is_offline() else f"`abawkit models fetch {ref.id_or_folder}{revision}`; or "
     return f"{here}{elsewhere}; or `abawkit extract --preset lite`, which needs no model"
 
 
@@ -315,19 +331,18 @@ def _hidden_size(folder: Path) -> int:
     return size
 
 
-def open_folder(name: str, *, offline: bool, width: Callable[[Path], int] = _hidden_size) -> ModelFolder:
+def open_folder(name: str, *, width: Callable[[Path], int] = _hidden_size) -> ModelFolder:
     """Returns what there is to know about a model, by id or local folder, before it is loaded.
 
     Args:
         name: Model id or local folder.
-        offline: See :func:`resolve`.
         width: Returns the values per frame of a model folder, and raises when it is not the kind of model wanted.
 
     Raises:
         AbawkitError: See :func:`resolve` and :func:`read_config`.
     """
     ref = model_ref(name)
-    path = resolve(ref, offline=offline)
+    path = resolve(ref)
     cached = path.parent.name == "snapshots"
     return ModelFolder(
         path=path,

@@ -92,7 +92,7 @@ def verify_model(
     if expected is None and name not in KNOWN:
         there = [*KNOWN, RECOGNISER.id_or_folder, "yunet"]
         raise UsageError("nothing is known about this model", got=name, expected=", ".join(there))
-    found = open_folder(name, offline=False)
+    found = open_folder(name)
     if expected is not None:
         return found, [*_card(found, expected, device), _alone_and_together(found, "audio", device)]
     return found, [_alone_and_together(found, KNOWN[name].modality, device)]

@@ -24,7 +24,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from abawkit.backbones.batching import Computing, forward
-from abawkit.backbones.hub import ModelFolder, open_folder, refuse_code
+from abawkit.backbones.hub import ModelFolder, is_offline, open_folder, refuse_code
 from abawkit.backbones.loading import first_line, quiet
 from abawkit.backbones.speech import (
     Thresholds,
@@ -50,17 +50,17 @@ WINDOW = 30.0
 _LEAST_STEP, _LEAST_REST = 1.0, 0.1
 
 
-def open_whisper(name: str, *, offline: bool = False) -> ModelFolder:
+def open_whisper(name: str) -> ModelFolder:
     """Returns what there is to know about a Whisper model, by id or local folder, before it is loaded.
 
     Raises:
         AbawkitError: It is not on this machine, or is no Whisper model; see also :func:`abawkit.backbones.hub.resolve`.
     """
     try:
-        return open_folder(name, offline=offline, width=lambda folder: int(_check(folder)[0]["d_model"]))
+        return open_folder(name, width=lambda folder: int(_check(folder)[0]["d_model"]))
     except AbawkitError as error:
         if error.todo and "abawkit extract" in error.todo:  # the advice of a model that is not there
-            here = "" if offline else f"`abawkit models fetch {name}`; or "
+            here = "" if is_offline() else f"`abawkit models fetch {name}`; or "
             there = f"`abawkit models fetch {name} --to FOLDER` on a machine with network, then "
             error.todo = f"{here}{there}`abawkit transcribe --model FOLDER` here"
         raise

@@ -17,6 +17,7 @@ from typer.core import TyperGroup
 
 from abawkit import __version__
 from abawkit.cli import (
+    check,
     ensemble,
     evaluate,
     extract,
@@ -35,6 +36,7 @@ from abawkit.cli import (
     transcribe,
     validate,
 )
+from abawkit.cli.options import PLAIN
 from abawkit.errors import AbawkitError, Stopped
 
 _GO_ON = "stopped; nothing finished is lost: run the same command again to go on"
@@ -42,6 +44,11 @@ _GO_ON = "stopped; nothing finished is lost: run the same command again to go on
 
 class _Group(TyperGroup):
     """Turns errors into one message on stderr (and one JSON document with ``--json``) and their exit code."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """Takes ``--plain`` wherever on the line it stands: it is the same for every command."""
+        others = [arg for arg in args if arg != "--plain"]
+        return super().parse_args(ctx, ["--plain"] * (len(others) < len(args)) + others)
 
     def invoke(self, ctx: Any) -> Any:
         """Runs the command."""
@@ -112,13 +119,19 @@ def _main(
     version: Annotated[
         bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version and exit.")
     ] = False,
+    plain: Annotated[
+        bool,
+        typer.Option(
+            "--plain", help="No bars and no colours, a line per epoch: for logs. May stand anywhere on the line."
+        ),
+    ] = False,
 ) -> None:
-    pass
+    PLAIN.set(plain)
 
 
 for module in (
     *(start, validate, stats, splits, groups, transcribe, extract, models, features),
-    *(systems, simulate, train, reproduce, runs, evaluate, ensemble, submit),
+    *(systems, simulate, train, reproduce, runs, evaluate, ensemble, submit, check),
 ):
     module.register(app)
 

@@ -11,7 +11,10 @@ from abawkit.cli.options import JsonOption, WorkspaceOption, open_workspace
 
 if TYPE_CHECKING:
     from abawkit.evaluation.bootstrap import Interval
+    from abawkit.training.runs import Side
 
+OnOption = Annotated[str, typer.Option("--on", help="valid, or test with --labels.")]
+LabelsOption = Annotated[Path | None, typer.Option("--labels", help="Labels of the test clips.", show_default=False)]
 GroupsOption = Annotated[
     Path | None,
     typer.Option(
@@ -24,6 +27,8 @@ GroupsOption = Annotated[
 
 def compare(
     runs: Annotated[list[str], typer.Argument(metavar="RUN RUN...", help="Names, or beginnings of names.")],
+    on: OnOption = "valid",
+    labels: LabelsOption = None,
     groups: GroupsOption = None,
     workspace: WorkspaceOption = None,
     as_json: JsonOption = False,
@@ -38,7 +43,8 @@ def compare(
     from abawkit.training.runs import find_run
 
     opened = open_workspace(workspace)
-    found = compute(opened, [find_run(opened, name) for name in runs], groups=groups)
+    side = side_of(on)
+    found = compute(opened, [find_run(opened, name) for name in runs], on=side, labels=labels, groups=groups)
     if as_json:
         console.print_json(found.to_json())
         return
@@ -48,7 +54,7 @@ def compare(
         [system.label, str(len(system.runs)), interval_text(system.score), console.number(system.seed_deviation, 4)]
         for system in found.systems
     ]
-    title = f"On the same {len(found.ids)} clips, with 95 % intervals"
+    title = f"On the same {len(found.ids)} {found.on} clips, with 95 % intervals"
     console.show_table(title, ["system", "seeds", score, "sd over seeds"], rows)
     for difference in found.differences:
         rows = [
@@ -71,6 +77,21 @@ def compare(
             screen.print(said, style="yellow", markup=False)
     for note in sorted({run.subject_note for system in found.systems for run in system.runs if not run.subject_safe}):
         screen.print(note, style="yellow", markup=False)
+
+
+def side_of(on: str) -> Side:
+    """Returns the side that ``--on`` names.
+
+    Raises:
+        UsageError: There is none.
+    """
+    from abawkit.errors import UsageError
+    from abawkit.training.runs import SIDES
+
+    found = [side for side in SIDES if side == on]
+    if not found:
+        raise UsageError("unknown side", got=on, expected=" or ".join(SIDES))
+    return found[0]
 
 
 def interval_text(found: Interval, *, signed: bool = False) -> str:

@@ -9,6 +9,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
+import typer
 from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.markup import escape as escape
@@ -23,7 +24,8 @@ from rich.progress import (
 from rich.progress import Progress as RichProgress
 from rich.table import Table
 
-from abawkit.errors import AbawkitError
+from abawkit.cli.options import PLAIN
+from abawkit.errors import AbawkitError, PartlyDone
 from abawkit.fileio import json_ready
 from abawkit.findings import CODES, Finding, Report
 from abawkit.progress import SILENT, Progress, Task
@@ -36,12 +38,17 @@ _COLOURS = {"error": "red", "warning": "yellow", "info": "cyan"}
 
 def out() -> Console:
     """Returns the console for results."""
-    return Console(highlight=False, soft_wrap=False)
+    return Console(highlight=False, soft_wrap=False, force_terminal=False if PLAIN.get() else None)
 
 
 def err() -> Console:
     """Returns the console for progress, logs and errors."""
-    return Console(stderr=True, highlight=False)
+    return Console(stderr=True, highlight=False, force_terminal=False if PLAIN.get() else None)
+
+
+def say(text: str, style: str | None = None) -> None:
+    """Prints one line of a result as it is: not wrapped, so that a path can be copied, and no markup read in it."""
+    out().print(text, style=style, soft_wrap=True, markup=False)
 
 
 def print_json(record: Any) -> None:
@@ -60,6 +67,19 @@ def show_error(error: AbawkitError, code: int, *, as_json: bool) -> None:
         console.print(escape(line), soft_wrap=True)
 
 
+def end(record: Mapping[str, Any], bad: PartlyDone | None, *, as_json: bool) -> None:
+    """Ends a command of which some clips may have failed: the one JSON document, where it was asked for, then the code.
+
+    Raises:
+        typer.Exit: With the code of ``bad``, when there is something bad.
+    """
+    if as_json:
+        print_json({"ok": bad is None, **record, **({} if bad is None else bad.to_json())})
+    if bad is not None:
+        show_error(bad, bad.exit_code, as_json=False)
+        raise typer.Exit(bad.exit_code)
+
+
 def progress_for(as_json: bool) -> Progress:
     """Returns what the library reports to; with ``--json`` it stays silent but for the errors."""
     return SILENT if as_json else _Terminal(err())
@@ -74,33 +94,41 @@ class _Bar:
 
 
 class _Lines:
-    def __init__(self, console: Console, what: str, total: int | None, unit: str) -> None:
-        self._console, self._what, self._total, self._unit = console, what, total, unit
-        self._done, self._began, self._last = 0, time.monotonic(), time.monotonic()
+    def __init__(self, console: Console, what: str, total: int | None, unit: str, every: float) -> None:
+        self._console, self._what, self._total, self._unit, self._every = console, what, total, unit, every
+        self._done, self._before, self._began = 0, -1, time.monotonic()
+        self._from = self._last = self._began
 
     def advance(self, amount: int = 1, note: str = "") -> None:
         self._done += amount
-        if time.monotonic() - self._last >= _PLAIN_EVERY:
-            self._last = time.monotonic()
-            self._console.print(f"{self._what}: {self._count()} {self._left()}{note}", markup=False)
+        now = time.monotonic()
+        if self._before < 0:  # what was done before it began takes no time
+            self._before, self._from = self._done, now
+            if not note:
+                return
+        if amount and now - self._last >= self._every:
+            self._last = now
+            count = f"{self._done}" + (f"/{self._total}" if self._total is not None else "")
+            told = ", ".join(part for part in (note, self._left(now)) if part)
+            self._console.print(f"{self._what} {count}" + (f": {told}" if told else ""), markup=False, soft_wrap=True)
 
-    def _count(self) -> str:
-        return f"{self._done}" + (f" of {self._total}" if self._total is not None else "") + f" {self._unit}"
-
-    def _left(self) -> str:
+    def _left(self, now: float) -> str:
         """How long it will probably still take, judged by what was done so far."""
-        if self._total is None or not self._done:
+        if self._total is None or self._done <= self._before:
             return ""
-        seconds = (time.monotonic() - self._began) / self._done * max(0, self._total - self._done)
-        return f"(about {max(1, round(seconds / 60))} min left) "
+        seconds = (now - self._from) / (self._done - self._before) * max(0, self._total - self._done)
+        if seconds < 90:
+            return f"{seconds:.0f} s left"
+        return f"{seconds / 60:.0f} min left" if seconds < 5400 else f"{seconds / 3600:.1f} h left"
 
     def end(self) -> None:
+        count = f"{self._done}" + (f" of {self._total}" if self._total is not None else "") + f" {self._unit}"
         seconds = time.monotonic() - self._began
-        self._console.print(f"{self._what}: {self._count()} in {seconds:.1f} s", markup=False)
+        self._console.print(f"{self._what}: {count} in {seconds:.1f} s", markup=False, soft_wrap=True)
 
 
 class _Terminal:
-    """Bars on a terminal, a line at the end (and now and then) elsewhere."""
+    """Bars on a terminal, a line at the end (and now and then) elsewhere; with ``--plain`` one per epoch."""
 
     def __init__(self, console: Console) -> None:
         self._console = console
@@ -108,17 +136,19 @@ class _Terminal:
     @contextmanager
     def task(self, what: str, total: int | None = None, unit: str = "clips") -> Iterator[Task]:
         if not self._console.is_terminal:
-            lines = _Lines(self._console, what, total, unit)
+            every = 0.0 if PLAIN.get() and unit == "epochs" else _PLAIN_EVERY
+            lines = _Lines(self._console, what, total, unit, every)
             yield lines
             lines.end()
             return
+        # Eighty columns have to hold what the loop of a training says of an epoch.
+        wide = self._console.width >= 110
         columns = (
             SpinnerColumn(finished_text="[green]✓[/]"),
-            TextColumn("{task.description:<18}"),
-            BarColumn(bar_width=24),
+            TextColumn("{task.description:<18}" if wide else "{task.description:<14}"),
+            BarColumn(bar_width=24 if wide else 8),
             MofNCompleteColumn(),
-            TextColumn(unit),
-            TimeElapsedColumn(),
+            *((TextColumn(unit), TimeElapsedColumn()) if wide else ()),
             TimeRemainingColumn(compact=True, elapsed_when_finished=False),
             TextColumn("[dim]{task.fields[note]}[/]"),
         )
@@ -131,7 +161,7 @@ class _Terminal:
 
     def say(self, message: str) -> None:
         style = "bold" if message.startswith("▸") else "dim"
-        self._console.print(f"[{style}]{escape(message)}[/]")
+        self._console.print(f"[{style}]{escape(message)}[/]", soft_wrap=not self._console.is_terminal)
 
 
 def show_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]], *, left: int = 1) -> None:
@@ -243,12 +273,14 @@ def next_steps(commands: Mapping[str, str]) -> None:
 
 
 __all__ = [
+    "end",
     "err",
     "next_steps",
     "number",
     "out",
     "print_json",
     "progress_for",
+    "say",
     "show_codes",
     "show_error",
     "show_report",

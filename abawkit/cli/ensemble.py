@@ -14,6 +14,9 @@ from abawkit.cli.runs import show_run
 if TYPE_CHECKING:
     from abawkit.training.runs import Run
 
+#: With more members, the table of their correlations is wider than a terminal.
+_MOST_CORRELATED = 12
+
 
 def register(app: typer.Typer) -> None:
     """Adds the command of this file to the program."""
@@ -33,6 +36,10 @@ def ensemble(
         ),
     ] = "auto",
     oof: Annotated[bool, typer.Option("--oof", help="The runs are those of resplit --folds: all its folds.")] = False,
+    refits: Annotated[
+        bool, typer.Option("--with-refits", help="Where a run was refitted, its refit predicts the test clips.")
+    ] = False,
+    folds: Annotated[int, typer.Option("--folds", min=2, help="Folds of the cross-fitted scores.")] = 10,
     groups: GroupsOption = None,
     plot: Annotated[
         Path | None, typer.Option("--plot", help="Write the weights to this PNG file.", show_default=False)
@@ -40,36 +47,65 @@ def ensemble(
     workspace: WorkspaceOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Combine runs, with a score that is not fitted to the clips it is taken on."""
+    """Combine runs, with a score that is not fitted to the clips it is taken on.
+
+    A refit that is named takes its parent's place for the test clips; scores and weights stay the parent's.
+    """
     from abawkit.cli import console
     from abawkit.evaluation.ensemble import ensemble as combine
     from abawkit.training.runs import find_run
 
     opened = open_workspace(workspace)
     named = [find_run(opened, name) for name in runs] if runs else None
-    made = combine(opened, named, method=method, oof=oof, groups=groups, progress=console.progress_for(as_json))
+    progress = console.progress_for(as_json)
+    made = combine(opened, named, method=method, oof=oof, refits=refits, folds=folds, groups=groups, progress=progress)
     if plot is not None:
         from abawkit.report.weights import write_weights
 
         write_weights(made, plot)
     if as_json:
-        console.print_json(made.to_json() | made.metrics | {"plot": None if plot is None else str(plot)})
+        standing = {"refits": made.config.get("refits", {})}
+        console.print_json(made.to_json() | made.metrics | standing | {"plot": None if plot is None else str(plot)})
         return
+    _show_members(made)
     _show_methods(made)
+    _show_refits(made)
     show_run(made)
     if plot is not None:
         console.out().print(f"weights: {plot}", markup=False, soft_wrap=True)
     console.next_steps({"abawkit submit --out submissions/team.csv": "takes this ensemble"})
 
 
+def _show_members(made: Run) -> None:
+    """Prints the members' scores, what the ensemble loses without each, and how they correlate."""
+    from abawkit.cli import console
+    from abawkit.evaluation.paired import short
+
+    found, n = made.metrics, made.metrics["scores"]["valid"]["n"]
+    without, names = found["without"], list(found["members"])
+    rows = [
+        [f"{place} {name}", console.number(found["members"][name], 4), console.number(without.get(name), 4)]
+        for place, name in enumerate(names, 1)
+    ]
+    console.show_table(f"On the {n} held-out clips that all share", ["member", "score", "ensemble without it"], rows)
+    if len(names) < 2:
+        return
+    if len(names) > _MOST_CORRELATED:
+        told = f"how the {len(names)} members correlate is in --json, and in {made.path / 'metrics.json'}"
+        console.out().print(told, style="dim", markup=False, soft_wrap=True)
+        return
+    rows = [
+        [str(row + 1), *(short(r, 2) if column < row else "" for column, r in enumerate(line[:-1]))]
+        for row, line in enumerate(found["correlations"])
+    ][1:]
+    title = "How the members correlate with one another, on average over the targets"
+    console.show_table(title, ["", *map(str, range(1, len(names)))], rows)
+
+
 def _show_methods(made: Run) -> None:
     from abawkit.cli import console
 
-    found, n = made.metrics, made.metrics["scores"]["valid"]["n"]
-    without = found["without"]
-    rows = [[name, console.number(value, 4), console.number(without.get(name), 4)] for name, value in
-            found["members"].items()]  # fmt: skip
-    console.show_table(f"On the {n} held-out clips that all share", ["member", "score", "ensemble without it"], rows)
+    found = made.metrics
     rows = [
         [
             one["method"] + (" ←" if one["method"] == found["method"] else ""),
@@ -80,3 +116,11 @@ def _show_methods(made: Run) -> None:
     by = "by group" if found["by_group"] else "by clip"
     title = f"Methods, the simplest first; cross-fitted with {found['folds']} folds {by}"
     console.show_table(title, ["method", "cross-fitted", "behind", "its error", "optimistic"], rows)
+
+
+def _show_refits(made: Run) -> None:
+    from abawkit.cli import console
+
+    for parent, refit in made.config.get("refits", {}).items():
+        told = f"{refit} predicts the test clips in the place of {parent}, whose are the score and the weights"
+        console.out().print(told, markup=False)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from abawkit.cli.compare import GroupsOption, interval_text
+from abawkit.cli.compare import GroupsOption, LabelsOption, OnOption, interval_text, side_of
 from abawkit.cli.options import JsonOption, WorkspaceOption, open_workspace
 from abawkit.cli.runs import RunArgument, show_subject_note
 
@@ -22,8 +22,8 @@ def register(app: typer.Typer) -> None:
 
 def evaluate(
     run: RunArgument,
-    on: Annotated[str, typer.Option("--on", help="valid, or test with --labels.")] = "valid",
-    labels: Annotated[Path | None, typer.Option("--labels", help="Labels of the test clips.")] = None,
+    on: OnOption = "valid",
+    labels: LabelsOption = None,
     groups: GroupsOption = None,
     plot: Annotated[
         Path | None,
@@ -38,14 +38,11 @@ def evaluate(
     what each modality adds.
     """
     from abawkit.cli import console
-    from abawkit.errors import UsageError
     from abawkit.evaluation.scores import evaluate as compute
-    from abawkit.training.runs import SIDES, find_run
+    from abawkit.training.runs import find_run
 
     opened = open_workspace(workspace)
-    if on not in SIDES:
-        raise UsageError("unknown side", got=on, expected=" or ".join(SIDES))
-    found = compute(opened, find_run(opened, run), on, labels=labels, groups=groups)
+    found = compute(opened, find_run(opened, run), side_of(on), labels=labels, groups=groups)
     if plot is not None:
         from abawkit.report.calibration import write_calibration
 

@@ -8,9 +8,13 @@ import typer
 
 from abawkit.cli.options import (
     DeviceOption,
+    FailuresOption,
     JsonOption,
+    OfflineOption,
     OnlyOption,
+    RetryOption,
     SetOption,
+    SplitsOption,
     WorkersOption,
     WorkspaceOption,
     clip_ids,
@@ -36,9 +40,7 @@ def extract(
     preset: Annotated[
         str | None, typer.Option("--preset", help="paper (transformers) or lite (weak, no download).")
     ] = None,
-    split: Annotated[
-        list[str] | None, typer.Option("--split", help="train, valid, test; default: all that are there.")
-    ] = None,
+    split: SplitsOption = None,
     only: OnlyOption = None,
     limit: Annotated[
         int | None, typer.Option("--limit", min=1, help="At most so many clips, the first by id.", show_default=False)
@@ -93,18 +95,12 @@ def extract(
             "--on-damage", help="A clip that decodes in part only: keep that part, or fail.", show_default=False
         ),
     ] = None,
-    retry_failed: Annotated[bool, typer.Option("--retry-failed", help="Try clips again that failed.")] = False,
-    max_failures: Annotated[
-        str | None,
-        typer.Option(
-            "--max-failures",
-            help="Exit with 4 when more clips of a modality failed: a number or a share (1%).",
-            show_default=False,
-        ),
-    ] = None,
+    retry_failed: RetryOption = False,
+    max_failures: FailuresOption = None,
     plan: Annotated[bool, typer.Option("--plan", help="Show what would be done, and do nothing.")] = False,
     workers: WorkersOption = None,
     device: DeviceOption = None,
+    offline: OfflineOption = False,
     sets: SetOption = None,
     workspace: WorkspaceOption = None,
     as_json: JsonOption = False,
@@ -166,15 +162,9 @@ def extract(
         _show_plan(plan_extraction(opened, **what), as_json=as_json)
         return
     done = run(opened, **what, progress=console.progress_for(as_json))
-    bad = _too_many(done, opened.settings.extract.max_failures)
-    if as_json:
-        # One document, also where it says that too many clips failed.
-        console.print_json({"ok": bad is None, **done.to_json(), **({} if bad is None else bad.to_json())})
-    else:
+    if not as_json:
         _show(done)
-    if bad is not None:
-        console.show_error(bad, bad.exit_code, as_json=False)
-        raise typer.Exit(bad.exit_code)
+    console.end(done.to_json(), _too_many(done, opened.settings.extract.max_failures), as_json=as_json)
     if not as_json:
         console.next_steps(
             {
@@ -207,7 +197,7 @@ def _show(done: Extraction) -> None:
     columns = ["modality", "store", "clips", "present", "missing", "failed", "frames"]
     console.show_table("Features", columns, rows, left=2)
     if done.failures is not None:
-        console.out().print(f"[yellow]odd or failed clips are listed in[/] {done.failures}", soft_wrap=True)
+        console.say(f"odd or failed clips are listed in {done.failures}", "yellow")
 
 
 def _show_plan(plans: list[Plan], *, as_json: bool) -> None:
@@ -230,4 +220,4 @@ def _show_plan(plans: list[Plan], *, as_json: bool) -> None:
     ]
     columns = ["modality", "store", *plans[0].todo, "failed", "needs", "free"]
     console.show_table("To do / all clips", columns, rows, left=2)
-    console.out().print("[dim]what it needs is judged by the clips that are done, else by the challenge's means[/]")
+    console.say("what it needs is judged by the clips that are done, else by the challenge's means", "dim")

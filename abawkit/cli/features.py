@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from abawkit.cli.options import JsonOption, WorkspaceOption, open_workspace
+from abawkit.cli.options import FailuresOption, JsonOption, WorkspaceOption, open_workspace
 
 if TYPE_CHECKING:
     from abawkit.extraction.imports import Imported
@@ -44,7 +44,7 @@ def list_(workspace: WorkspaceOption = None, as_json: JsonOption = False) -> Non
         console.print_json({"stores": [store.to_json() for store in stores]})
         return
     if not stores:
-        console.out().print("there are no feature stores yet")
+        console.say("there are no feature stores yet")
         steps = {
             "abawkit extract": "make them",
             "abawkit features import --modality audio --from DIR": "take features that others made",
@@ -60,10 +60,10 @@ def list_(workspace: WorkspaceOption = None, as_json: JsonOption = False) -> Non
     console.show_table("Feature stores (clips that are present, missing, failed)", columns, rows)
     for s in stores:
         if s.spec is not None and s.spec.licence is not None:
-            console.out().print(f"licence of {s.path.name}: {console.escape(s.spec.licence)}", soft_wrap=True)
+            console.say(f"licence of {s.path.name}: {s.spec.licence}")
     for s in stores:
         if s.problem is not None:
-            console.out().print(f"[red]{s.path}: {console.escape(s.problem)}[/]", soft_wrap=True)
+            console.say(f"{s.path}: {s.problem}", "red")
 
 
 def show(
@@ -81,7 +81,7 @@ def show(
     found = find_store(opened.features, store)
     problem = what_is_missing(found)
     if problem is not None and not as_json:
-        console.out().print(f"[red]{console.escape(problem)}[/]", soft_wrap=True)
+        console.say(problem, "red")
     if clip is not None:
         _show_clip(found, clip, as_json=as_json)
         return
@@ -195,10 +195,10 @@ def compact(store: StoreArgument, workspace: WorkspaceOption = None, as_json: Js
         console.print_json(done.to_json())
         return
     if done.before == done.after:
-        console.out().print(f"{found.path.name}: {done.after} full segments: nothing to do", soft_wrap=True)
+        console.say(f"{found.path.name}: {done.after} full segments: nothing to do")
         return
     sizes = f"{human_bytes(done.bytes_before)} → {human_bytes(done.bytes_after)}"
-    console.out().print(f"{found.path.name}: {done.before} → {done.after} segments, {sizes}", soft_wrap=True)
+    console.say(f"{found.path.name}: {done.before} → {done.after} segments, {sizes}")
 
 
 def import_(
@@ -218,12 +218,7 @@ def import_(
     zeros_are_values: Annotated[
         bool, typer.Option("--zeros-are-values", help="Keep clips that are all zero; else they are missing.")
     ] = False,
-    max_failures: Annotated[
-        str | None,
-        typer.Option(
-            "--max-failures", help="Exit with 4 when more clips failed: a number or a share (1%).", show_default=False
-        ),
-    ] = None,
+    max_failures: FailuresOption = None,
     workspace: WorkspaceOption = None,
     as_json: JsonOption = False,
 ) -> None:
@@ -249,18 +244,18 @@ def import_(
         zeros_are_values=zeros_are_values,
         progress=console.progress_for(as_json),
     )
-    if as_json:
-        console.print_json(done.to_json())
-    else:
+    if not as_json:
         _show_import(done)
     allowed = opened.settings.extract.max_failures
+    bad = None
     if done.too_many_failed(allowed):
-        raise PartlyDone(
+        bad = PartlyDone(
             f"{done.failed} clips failed",
             path=done.failures,
             expected=f"at most {allowed} (--max-failures)",
             todo=f"mend their files and import again; or accept them: --max-failures {done.failed}",
         )
+    console.end(done.to_json(), bad, as_json=as_json)
     if not as_json:
         store = f"{modality}/{done.store.path.name}"
         console.next_steps({f"abawkit features verify {store}": "check every value", "abawkit train": "train on it"})
@@ -270,7 +265,6 @@ def _show_import(done: Imported) -> None:
     from abawkit.cli import console
 
     spec = done.store.spec
-    screen = console.out()
     rows = [
         [split, *(str(n) for n in (c.clips, c.present, c.missing, c.failed)), f"{c.present / c.clips:.1%}"]
         for split, c in done.splits.items()
@@ -281,7 +275,7 @@ def _show_import(done: Imported) -> None:
 
     def tell(what: str, count: int, more: str = "") -> None:
         if count:
-            screen.print(console.escape(f"{what}: {count}{more}"), soft_wrap=True)
+            console.say(f"{what}: {count}{more}")
 
     tell("clips added", done.added)
     tell("clips with other values than before, replaced", done.changed)
@@ -296,9 +290,9 @@ def _show_import(done: Imported) -> None:
     tell("ids that are no clips of the challenge, left aside", len(done.not_clips), _some(done.not_clips))
     tell("names that are no clip ids, left aside", len(done.no_ids), _some(done.no_ids))
     if not done.splits["test"].clips:
-        screen.print("[yellow]no test clips are known yet: import again when their list or folder is there[/]")
+        console.say("no test clips are known yet: import again when their list or folder is there", "yellow")
     if done.failures is not None and done.failed:
-        screen.print(f"[yellow]failed clips are listed in[/] {console.escape(str(done.failures))}", soft_wrap=True)
+        console.say(f"failed clips are listed in {done.failures}", "yellow")
 
 
 def _some(names: tuple[str, ...]) -> str:
@@ -341,12 +335,11 @@ def export(
     if as_json:
         console.print_json(done.to_json())
         return
-    screen = console.out()
-    screen.print(f"files with frames: {done.written} in {done.path}", soft_wrap=True, markup=False)
+    console.say(f"files with frames: {done.written} in {done.path}")
     if done.zeros:
-        screen.print(f"files of one frame of zeros, for clips without frames: {done.zeros}")
+        console.say(f"files of one frame of zeros, for clips without frames: {done.zeros}")
     if done.left_out:
-        screen.print(f"clips without frames, not written: {len(done.left_out)}{_some(done.left_out)}", soft_wrap=True)
+        console.say(f"clips without frames, not written: {len(done.left_out)}{_some(done.left_out)}")
     if done.removed:
-        screen.print(f"files of the earlier export that were removed: {done.removed}")
-    screen.print("[yellow]derived from data under the EULA: do not publish[/]")
+        console.say(f"files of the earlier export that were removed: {done.removed}")
+    console.say("derived from data under the EULA: do not publish", "yellow")

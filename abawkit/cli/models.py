@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from abawkit.cli.options import DeviceOption, JsonOption
+from abawkit.cli.options import DeviceOption, JsonOption, OfflineOption
 
 models_app = typer.Typer(help="The models behind the preset paper and transcribe.", no_args_is_help=True)
 
@@ -71,7 +71,9 @@ def fetch(
     console.next_steps({f"abawkit models verify {model}": "compare it with its published output"})
 
 
-def verify(model: ModelArgument, device: DeviceOption = None, as_json: JsonOption = False) -> None:
+def verify(
+    model: ModelArgument, device: DeviceOption = None, offline: OfflineOption = False, as_json: JsonOption = False
+) -> None:
     """Compute a model's published output again, on this machine."""
     from abawkit.backbones.verify import verify_model
     from abawkit.cli import console

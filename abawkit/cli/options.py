@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextvars import ContextVar
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -10,6 +11,9 @@ import typer
 if TYPE_CHECKING:
     from abawkit.challenge import Task
     from abawkit.workspace import Workspace
+
+#: Whether ``--plain`` was given: lines instead of bars, no colours.
+PLAIN: ContextVar[bool] = ContextVar("plain", default=False)
 
 JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON document on stdout and nothing else.")]
 WorkspaceOption = Annotated[
@@ -24,9 +28,34 @@ DeviceOption = Annotated[
 WorkersOption = Annotated[
     int | None, typer.Option("--workers", min=1, help="Decoding processes; default: one per core.", show_default=False)
 ]
+SplitsOption = Annotated[
+    list[str] | None, typer.Option("--split", help="train, valid, test; default: all that are there.")
+]
+RetryOption = Annotated[bool, typer.Option("--retry-failed", help="Try clips again that failed.")]
+FailuresOption = Annotated[
+    str | None,
+    typer.Option(
+        "--max-failures",
+        help="Exit with 4 when more clips (of a modality) failed: a number or a share (1%).",
+        show_default=False,
+    ),
+]
 OnlyOption = Annotated[
     list[str] | None,
     typer.Option("--only", help="Clip ids, or a file with one per line.", show_default=False),
+]
+
+
+def _offline(wanted: bool) -> bool:
+    if wanted:
+        from abawkit.backbones.hub import stay_offline
+
+        stay_offline()
+    return wanted
+
+
+OfflineOption = Annotated[
+    bool, typer.Option("--offline", callback=_offline, help="Ask no model hub for anything; sets HF_HUB_OFFLINE.")
 ]
 SeedOption = Annotated[int | None, typer.Option("--seed", min=0, help="Default: the workspace's.", show_default=False)]
 SetOption = Annotated[

@@ -227,7 +227,7 @@ def _show_folds(parts: list[Split]) -> None:
     screen.print(f"in {parts[0].folder.parent}", soft_wrap=True)
     console.next_steps(
         {
-            f"abawkit train --system F4 --split {parts[0].name}": "train on the first, then on the others",
+            f"abawkit train --system F4 --fold all --split {parts[0].record['fold']['set']}": "train on each",
             f"abawkit resplit show {parts[0].name}": "how its two sides differ",
         }
     )

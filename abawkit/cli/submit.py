@@ -1,25 +1,24 @@
-"""``submit`` and ``check``."""
+"""``submit``."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from abawkit.cli.check import show_nearest
 from abawkit.cli.options import JsonOption, WorkspaceOption, open_workspace
 
 if TYPE_CHECKING:
+    from abawkit.jobs.verify_submission import Verified
     from abawkit.submission.coverage import RunCoverage
-    from abawkit.submission.unusual import Earlier
     from abawkit.workspace import Workspace
 
 
 def register(app: typer.Typer) -> None:
-    """Adds the commands of this file to the program."""
+    """Adds the command of this file to the program."""
     app.command(epilog="Example: abawkit submit --out submissions/team.csv")(submit)
-    app.command(epilog="Example: abawkit check submissions/team.csv")(check)
 
 
 def submit(
@@ -36,7 +35,9 @@ def submit(
     int_ids: Annotated[bool, typer.Option("--int-ids", help="Ids as plain integers.")] = False,
     clip: Annotated[bool, typer.Option("--clip/--no-clip", help="Bring values into [0, 1].")] = True,
     decimals: Annotated[int | None, typer.Option("--decimals", min=1, max=15, help="Digits after the point.")] = None,
-    force: Annotated[bool, typer.Option("--force", help="Overwrite another submission.")] = False,
+    force: Annotated[
+        bool, typer.Option("--force", help="Overwrite another submission; with --sent: one more than allowed.")
+    ] = False,
     accept_coverage: Annotated[
         bool, typer.Option("--accept-coverage", help="Also when test clips lack more than validation clips.")
     ] = False,
@@ -50,13 +51,17 @@ def submit(
     score: Annotated[
         float | None, typer.Option("--score", help="With --sent: what the leaderboard said.", show_default=False)
     ] = None,
+    portfolio: Annotated[
+        int | None,
+        typer.Option("--portfolio", min=1, help="Propose so many different entries instead.", show_default=False),
+    ] = None,
     workspace: WorkspaceOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Write the leaderboard CSV and check it.
 
     First it shows what the features have for the clips: test clips that lack more than the validation clips are
-    refused. FILE.json beside the file says what made it.
+    refused. Then, how near the file is to earlier submissions. FILE.json beside it says what made it.
     """
     from abawkit.cli import console
     from abawkit.errors import UsageError
@@ -64,8 +69,17 @@ def submit(
     from abawkit.submission.write import submit as write
     from abawkit.training.runs import find_run
 
+    modes = {"--out": out, "--verify": verify, "--sent": sent, "--portfolio": portfolio}
+    given = [name for name, value in modes.items() if value is not None]
+    if len(given) > 1:
+        raise UsageError(f"{' and '.join(given)} exclude each other", todo="give one of them")
     opened = open_workspace(workspace)
     progress = console.progress_for(as_json)
+    if portfolio is not None:
+        from abawkit.cli.portfolio import show_portfolio
+
+        show_portfolio(opened, portfolio, as_json)
+        return
     if verify is not None:
         _verify(opened, verify, as_json)
         return
@@ -109,6 +123,11 @@ def submit(
         screen.print(f"{record['clipped_values']} values were clipped; on validation that turns {before} into {after}")
     if not record["subject_safe"]:
         screen.print(record["subject_note"], style="yellow", markup=False)
+    show_nearest(made.near)
+    count, allowed = made.sent
+    if allowed is not None and count >= allowed - 1:
+        left = "it would be the last" if count == allowed - 1 else "none is left for this file"
+        screen.print(f"{count} of {allowed} entries are sent: {left}", style="yellow")
     again = f"abawkit check {out}" + (" --int-ids" if int_ids else "")
     console.next_steps({again: "check it again, or any other file"})
 
@@ -121,20 +140,33 @@ def _verify(opened: Workspace, file: Path, as_json: bool) -> None:
     if as_json:
         console.print_json(found.to_json())
     else:
-        screen = console.out()
-        for name, difference in found.members.items():
-            screen.print(f"{name} predicted anew: differs by {difference:.2g} at most", soft_wrap=True, markup=False)
-        for line in found.changed:
-            screen.print(line, style="yellow", markup=False, soft_wrap=True)
-        if found.same:
-            screen.print(f"{file} was made again, byte for byte", soft_wrap=True, markup=False)
-        elif found.where:
-            told = f"not the same: values differ by {found.difference:.2g} at most ({found.where})"
-            screen.print(told, style="red", markup=False, soft_wrap=True)
-        else:
-            screen.print("not the same: the form or the clips differ, the values do not", style="red", markup=False)
-    if not found.same:
+        _show_verified(found, file)
+    if not found.ok:
         raise typer.Exit(3)
+
+
+def _show_verified(found: Verified, file: Path) -> None:
+    from abawkit.cli import console
+
+    screen = console.out()
+    for name, apart in found.members.items():
+        if not apart.differ:
+            told = f"within {apart.largest:.2g} of what it saved" if apart.values else "it saved none to compare"
+            screen.print(f"{name} predicted anew: {told}", soft_wrap=True, markup=False)
+    for change in found.changes:
+        screen.print(change.message, style="yellow", markup=False, soft_wrap=True)
+    for name, (then, now) in found.versions.items():
+        screen.print(f"{name} was {then or 'not there'}, now {now or 'not there'}", style="dim", markup=False)
+    if found.same:
+        screen.print(f"{file} was made again, byte for byte", soft_wrap=True, markup=False)
+    elif found.apart is not None and found.apart.differ:
+        told = f"not the same: {found.apart.words}"
+        screen.print(told, style="red", markup=False, soft_wrap=True)
+    elif found.apart is not None and found.apart.where:
+        told = f"every value within {found.apart.largest:.2g} (up to {found.tolerance:.2g} is rounding)"
+        screen.print(f"{file} was made again: {told}", soft_wrap=True, markup=False)
+    elif found.apart is not None:
+        screen.print("not the same: the form or the clips differ, the values do not", style="red", markup=False)
 
 
 def _sent(opened: Workspace, file: Path, score: float | None, force: bool, as_json: bool) -> None:
@@ -148,8 +180,9 @@ def _sent(opened: Workspace, file: Path, score: float | None, force: bool, as_js
     of = "" if allowed is None else f" of {allowed}"
     screen = console.out()
     screen.print(f"entered in submissions/ledger.csv: {count}{of} entries are sent", soft_wrap=True)
-    if allowed is not None and count >= allowed:
-        screen.print("that was the last entry", style="yellow")
+    if allowed is not None and count >= allowed - 1:
+        told = "one entry is left" if count < allowed else "that was the last entry"
+        screen.print(told if count <= allowed else "that is more than the organisers allow", style="yellow")
 
 
 def _show_coverage(seen: RunCoverage) -> None:
@@ -167,88 +200,3 @@ def _show_coverage(seen: RunCoverage) -> None:
         console.show_table("What the features have", columns, rows, left=2)
     for line in seen.unknown:
         console.out().print(line, style="yellow", markup=False)
-
-
-def check(
-    file: Annotated[Path, typer.Argument(metavar="FILE", help="A submission.")],
-    test_ids: Annotated[
-        Path | None, typer.Option("--test-ids", help="CSV with the ids of the test clips.", show_default=False)
-    ] = None,
-    data: Annotated[
-        Path | None, typer.Option("--data", help="Challenge folder with the test clips; default: the workspace's.")
-    ] = None,
-    int_ids: Annotated[bool, typer.Option("--int-ids", help="Ids have to be plain integers.")] = False,
-    fix: Annotated[
-        bool, typer.Option("--fix", help="Write FILE.fixed.csv, where there is only one way to correct it.")
-    ] = False,
-    workspace: WorkspaceOption = None,
-    as_json: JsonOption = False,
-) -> None:
-    """Say everything that a leaderboard could refuse a file for.
-
-    In a workspace also, as warnings: values unlike those on the validation clips, and earlier submissions that are
-    nearly the same.
-    """
-    from abawkit.challenge import EMI
-    from abawkit.cli import console
-    from abawkit.data.labels import load_official
-    from abawkit.data.layout import ChallengeFolder
-    from abawkit.errors import UsageError
-    from abawkit.submission.form import examine, listed_test_ids, read_bytes
-    from abawkit.submission.mend import mend
-    from abawkit.submission.unusual import compare_earlier, compare_values, earlier_files, find_reference
-
-    task, opened = EMI, None
-    try:
-        opened = open_workspace(workspace)
-    except UsageError:
-        if workspace is not None:
-            raise
-    else:
-        task = opened.task
-    folder = data if data is not None else None if opened is None or opened.settings.data is None else opened.data
-    official = None if folder is None else load_official(ChallengeFolder.open(folder, task))
-    ids = None if official is None else official.test_ids or None
-    if test_ids is not None:
-        ids = listed_test_ids(test_ids, task)
-    found = examine(read_bytes(file), file, task, ids, int_ids=int_ids)
-    report = found.report
-    near: list[Earlier] = []
-    if opened is not None and len(found.ids):
-        reference = find_reference(opened, file, official)
-        if reference is not None:
-            compare_values(found, reference, task, file)
-        near = compare_earlier(found, earlier_files(opened), task, file)
-        report.about["earlier"] = [one.to_json() for one in near]
-    mended = mend(file, task, ids, int_ids=int_ids) if fix else None
-    if as_json:
-        console.print_json(report.to_json() | ({} if mended is None else {"fixed": mended.to_json()}))
-    else:
-        console.show_report(report)
-        _show_nearest(near)
-        if mended is not None:
-            _show_mended(mended.path, mended.changes)
-    if not report.ok and mended is None:
-        raise typer.Exit(3)
-
-
-def _show_nearest(near: Sequence[Earlier]) -> None:
-    """Prints how near the earlier submissions are: what correlates less teaches more."""
-    from abawkit.cli import console
-
-    screen = console.out()
-    for one in near:
-        told = one.problem or f"mean r {console.number(one.r)} with this file"
-        screen.print(f"{one.path.name}: {told}", markup=False, soft_wrap=True)
-
-
-def _show_mended(path: Path | None, changes: Sequence[str]) -> None:
-    from abawkit.cli import console
-
-    screen = console.out()
-    if path is None:
-        screen.print("there was nothing to correct")
-        return
-    screen.print(f"wrote {path}, which has no errors; changed:", soft_wrap=True, markup=False)
-    for change in changes:
-        screen.print(f"  {change}", markup=False)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -31,7 +31,13 @@ def train(
     system: Annotated[
         str, typer.Option("--system", "-s", help="F1 to F5, several with commas, or all; see: abawkit systems list")
     ] = "F4",
-    split: Annotated[str | None, typer.Option("--split", help="Name of the split to train on.")] = None,
+    split: Annotated[
+        str | None, typer.Option("--split", help="Name of the split, or of the fold set, to train on.")
+    ] = None,
+    fold: Annotated[
+        str | None,
+        typer.Option("--fold", help="all, or the number of one: train on the splits of resplit --folds.", metavar="N"),
+    ] = None,
     seed: SeedOption = None,
     seeds: Annotated[
         int, typer.Option("--seeds", min=1, help="Train so many seeds, from --seed on, beside one another.")
@@ -64,22 +70,28 @@ def train(
     if refit is not None:
         from abawkit.training.train import refit as run_refit
 
+        _require_alone({"--split": split, "--fold": fold, "--seed": seed, "--seeds": None if seeds == 1 else seeds})
         runs = [run_refit(opened, find_run(opened, refit), progress=progress)]
     else:
         from abawkit.training.train import train_many
 
+        folds: list[str] | None = None
+        if fold is not None:
+            from abawkit.data.folds import find_folds
+
+            folds = [part.split for part in find_folds(opened, fold, split)]
         first = opened.settings.training.seed
         runs = train_many(
             opened,
             system_names() if system == "all" else [name.strip() for name in system.split(",")],
             seeds=range(first, first + seeds),
-            split=split,
+            split=split if folds is None else folds,
             features=pairs(features, "--features"),
             allow_lite=allow_lite,
             progress=progress,
         )
     if len(runs) > 1:
-        _show_many(runs, as_json=as_json)
+        _show_many(runs, folds=fold == "all", as_json=as_json)
         return
     (run,) = runs
     if as_json:
@@ -91,7 +103,16 @@ def train(
     console.next_steps(steps | {f"abawkit submit{name} --out submissions/team.csv": "the leaderboard file"})
 
 
-def _show_many(runs: list[Run], *, as_json: bool) -> None:
+def _require_alone(options: dict[str, Any]) -> None:
+    """Raises when an option was given beside ``--refit``, which repeats its parent's training."""
+    from abawkit.errors import UsageError
+
+    given = [name for name, value in options.items() if value is not None]
+    if given:
+        raise UsageError("a refit has its parent's system, split and seed", got=", ".join(given), todo="leave them out")
+
+
+def _show_many(runs: list[Run], *, folds: bool, as_json: bool) -> None:
     from abawkit.cli import console
     from abawkit.evaluation.seeds import over_seeds
 
@@ -107,7 +128,8 @@ def _show_many(runs: list[Run], *, as_json: bool) -> None:
     console.show_table("Trained", columns, rows, left=2)
     if len({s.split for s in summaries}) > 1:
         console.out().print("[dim]Validation sets differ between splits: do not rank across them.[/]")
-    console.next_steps({"abawkit runs list": "each of them", "abawkit ensemble": "combine them"})
+    command, what = ("ensemble --oof", "score and combine the folds") if folds else ("ensemble", "combine them")
+    console.next_steps({"abawkit runs list": "each of them", f"abawkit {command}": what})
 
 
 def predict(
@@ -122,16 +144,15 @@ def predict(
     Training does so by itself for the clips that are there; this is for test clips that arrive later.
     """
     from abawkit.cli import console
-    from abawkit.errors import UsageError
-    from abawkit.training.runs import SIDES, find_run
+    from abawkit.cli.compare import side_of
+    from abawkit.training.runs import find_run
 
     opened = open_workspace(workspace, training__device=device)
-    if on not in SIDES:
-        raise UsageError("unknown side", got=on, expected=" or ".join(SIDES))
+    side = side_of(on)
     found = find_run(opened, run)
     from abawkit.training.predict import predict as run_prediction
 
-    made = run_prediction(opened, found, on, progress=console.progress_for(as_json))
+    made = run_prediction(opened, found, side, progress=console.progress_for(as_json))
     path = found.path / "predictions" / f"{on}.csv"
     safety = {"subject_safe": found.subject_safe, "subject_note": found.subject_note}
     if as_json:

@@ -9,9 +9,13 @@ import typer
 
 from abawkit.cli.options import (
     DeviceOption,
+    FailuresOption,
     JsonOption,
+    OfflineOption,
     OnlyOption,
+    RetryOption,
     SetOption,
+    SplitsOption,
     WorkersOption,
     WorkspaceOption,
     clip_ids,
@@ -38,20 +42,13 @@ def transcribe(
         str | None,
         typer.Option("--language", help="Such as en; default: found in each clip.", show_default=False),
     ] = None,
-    split: Annotated[
-        list[str] | None, typer.Option("--split", help="train, valid, test; default: all that are there.")
-    ] = None,
+    split: SplitsOption = None,
     only: OnlyOption = None,
     overwrite: Annotated[
         bool, typer.Option("--overwrite", help="Also clips with a text/ file; the file stays, and is not used.")
     ] = False,
-    retry_failed: Annotated[bool, typer.Option("--retry-failed", help="Try clips again that failed.")] = False,
-    max_failures: Annotated[
-        str | None,
-        typer.Option(
-            "--max-failures", help="Exit with 4 when more clips failed: a number or a share (1%).", show_default=False
-        ),
-    ] = None,
+    retry_failed: RetryOption = False,
+    max_failures: FailuresOption = None,
     export: Annotated[
         Path | None, typer.Option("--export", help="Also write NNNNN.txt of each clip to this folder.", metavar="DIR")
     ] = None,
@@ -64,6 +61,7 @@ def transcribe(
     ] = None,
     workers: WorkersOption = None,
     device: DeviceOption = None,
+    offline: OfflineOption = False,
     sets: SetOption = None,
     workspace: WorkspaceOption = None,
     as_json: JsonOption = False,
@@ -113,23 +111,16 @@ def transcribe(
             expected=f"at most {allowed} (--max-failures)",
             todo=f"mend the clips, then run it again; or accept them: --max-failures {len(done.failures)}",
         )
-    if as_json:
-        record: dict[str, object] = {"ok": bad is None, **done.to_json()}
-        if exported is not None:
-            record["exported"] = {"path": str(export), "written": exported[0], "without": exported[1]}
-        # One document, also where it says that too many clips failed.
-        console.print_json(record if bad is None else record | bad.to_json())
-        if bad is not None:
-            console.show_error(bad, bad.exit_code, as_json=False)
-            raise typer.Exit(bad.exit_code)
-        return
-    _show(done)
+    record = done.to_json()
     if exported is not None:
-        written = f"{exported[0]} transcripts in {console.escape(str(export))}; {exported[1]} clips have none"
-        console.out().print(written, soft_wrap=True)
-    if bad is not None:
-        raise bad
-    console.next_steps({"abawkit extract -m text": "the features of the words"})
+        record["exported"] = {"path": str(export), "written": exported[0], "without": exported[1]}
+    if not as_json:
+        _show(done)
+        if exported is not None:
+            console.say(f"{exported[0]} transcripts in {export}; {exported[1]} clips have none")
+    console.end(record, bad, as_json=as_json)
+    if not as_json:
+        console.next_steps({"abawkit extract -m text": "the features of the words"})
 
 
 def _show(done: Transcription) -> None:
@@ -139,14 +130,12 @@ def _show(done: Transcription) -> None:
     why = ", ".join(f"{reason} {count}" for reason, count in sorted(done.reasons.items()))
     rows = [[what, why if what == "empty" else "", str(count)] for what, count in counts.items() if count]
     console.show_table("Transcripts", ["what", "why", "clips"], rows, left=2)
-    screen = console.out()
     if done.path is not None:
-        place = f"by {console.escape(done.model)}, in {console.escape(str(done.path))}"
-        screen.print(f"{done.transcribed} made just now {place}", soft_wrap=True)
+        console.say(f"{done.transcribed} made just now by {done.model}, in {done.path}")
     for clip, reason in list(done.failures.items())[:5]:
-        screen.print(f"[red]failed[/] {clip}: {console.escape(reason)}", soft_wrap=True)
+        console.say(f"failed {clip}: {reason}", "red")
     if len(done.failures) > 5:
-        screen.print(f"[dim]… and {len(done.failures) - 5} more; --json lists all[/]")
+        console.say(f"… and {len(done.failures) - 5} more; --json lists all", "dim")
     for finding in done.findings:
         got = "" if finding.got is None else f" ({finding.got})"
-        screen.print(f"[yellow]{finding.code}[/] {console.escape(finding.message + got)}", soft_wrap=True)
+        console.say(f"{finding.code} {finding.message}{got}", "yellow")

@@ -3,12 +3,35 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
 
 from abawkit.challenge import Task
-from abawkit.errors import UsageError
+from abawkit.data.labels import read_labels
+from abawkit.errors import AbawkitError, UsageError
 from abawkit.evaluation.bootstrap import interval
+from abawkit.fileio import digest_json
 from abawkit.metrics import score
-from abawkit.training.runs import Run
+from abawkit.training.runs import Predictions, Run, Side
+
+#: What runs of one system may differ in, and in what the runs of a fold set may besides.
+_SEED_KEYS = {"seed", "stages", "tool", "subject_note"}
+_SPLIT_KEYS = {"split", "missing", "subject_safe"}
+
+
+def system_key(run: Run, *, over_splits: bool = False) -> str:
+    """Returns a key that runs share which differ in their seed only; an ensemble or an import has its own.
+
+    Args:
+        run: The run.
+        over_splits: The key of runs that may differ in their split, too, as those of a fold set do.
+    """
+    if run.config["kind"] != "run":
+        return run.name
+    free = _SEED_KEYS | (_SPLIT_KEYS if over_splits else set())
+    return digest_json({key: value for key, value in run.config.items() if key not in free})
 
 
 def shared_held_out(runs: Sequence[Run]) -> tuple[str, ...]:
@@ -23,6 +46,39 @@ def shared_held_out(runs: Sequence[Run]) -> tuple[str, ...]:
         run.require_scorable()
     shared = set(runs[0].valid_ids).intersection(*(run.valid_ids for run in runs[1:]))
     return tuple(sorted(shared.difference(*(run.train_ids for run in runs))))
+
+
+def labelled_predictions(
+    runs: Sequence[Run], labels: Path, on: Side, task: Task
+) -> tuple[tuple[str, ...], NDArray[np.float64], list[Predictions]]:
+    """Returns the clips of a label file, their labels ``[N, E]``, and the runs' predictions of one side.
+
+    Args:
+        runs: The runs.
+        labels: A label CSV in the organisers' form.
+        on: The side whose predictions are to be scored.
+        task: The challenge track.
+
+    Raises:
+        FindingsError: The file has errors.
+        AbawkitError: A run has no prediction for some of the clips, or was trained on some.
+    """
+    table = read_labels(labels, task)
+    found = []
+    for run in runs:
+        run.require_scorable()
+        predictions = run.predictions(on, task)
+        absent = sorted(set(table.ids) - set(predictions.ids))
+        if absent:
+            raise AbawkitError(
+                f"run {run.name} has no {on} prediction for {len(absent)} of the {len(table)} labelled clips",
+                path=labels,
+                got=", ".join(absent[:5]) + (" …" if len(absent) > 5 else ""),
+                todo=f"abawkit predict {run.name} --on {on}",
+            )
+        run.refuse_leak(table.ids, on)
+        found.append(predictions)
+    return tuple(table.ids), table.values, found
 
 
 def rank(runs: Sequence[Run], task: Task, *, min_shared: int) -> tuple[list[tuple[Run, float]], tuple[str, ...]]:

@@ -21,18 +21,14 @@ from abawkit.evaluation.bootstrap import (
     holm,
     resample_scores,
 )
-from abawkit.evaluation.compare import describe, shared_held_out
+from abawkit.evaluation.compare import describe, labelled_predictions, shared_held_out, system_key
 from abawkit.evaluation.drawn import Drawn, find_drawn
-from abawkit.fileio import digest_json
 from abawkit.metrics import score
-from abawkit.training.runs import Run
+from abawkit.training.runs import Run, Side
 from abawkit.workspace import Workspace
 
 #: A corrected p-value below this makes a difference one.
 _LEVEL = 0.05
-
-#: What runs of one system may differ in.
-_SEED_KEYS = {"seed", "stages", "tool", "subject_note"}
 
 
 @dataclass(frozen=True)
@@ -133,6 +129,7 @@ class Comparison:
         systems: In the order given.
         differences: Of every pair, in that order.
         ids: The compared clips.
+        on: ``valid`` or ``test``.
         validated: Run → how many clips it was validated on.
         drawn: What was resampled.
         remark: What has to be said about the clips; empty when all runs were validated on the same.
@@ -141,6 +138,7 @@ class Comparison:
     systems: tuple[System, ...]
     differences: tuple[Difference, ...]
     ids: tuple[str, ...]
+    on: Side
     validated: dict[str, int]
     drawn: Drawn
     remark: str = ""
@@ -148,11 +146,13 @@ class Comparison:
     def to_json(self) -> dict[str, Any]:
         """Returns the keys that ``--json`` promises.
 
-        ``n`` (compared clips), ``validated`` (run → n), ``remark``, ``resampled`` and ``groups`` (what was drawn),
-        ``resamples``, ``systems`` (see :class:`System`) and ``differences`` (see :class:`Difference`).
+        ``n`` (compared clips), ``on`` (their side), ``validated`` (run → n), ``remark``, ``resampled`` and ``groups``
+        (what was drawn), ``resamples``, ``systems`` (see :class:`System`) and ``differences`` (see
+        :class:`Difference`).
         """
         return {
             "n": len(self.ids),
+            "on": self.on,
             "validated": self.validated,
             "remark": self.remark,
             "resampled": self.drawn.words,
@@ -163,7 +163,14 @@ class Comparison:
         }
 
 
-def compare(workspace: Workspace, runs: Sequence[Run], *, groups: Path | None = None) -> Comparison:
+def compare(
+    workspace: Workspace,
+    runs: Sequence[Run],
+    *,
+    on: Side = "valid",
+    labels: Path | None = None,
+    groups: Path | None = None,
+) -> Comparison:
     """Compares systems by the paired bootstrap of their differences, on identical resamples of the same clips.
 
     Runs that differ in the seed only are one system, whose score is the mean over its seeds: the intervals are about
@@ -173,13 +180,16 @@ def compare(workspace: Workspace, runs: Sequence[Run], *, groups: Path | None = 
     Args:
         workspace: The workspace.
         runs: Two systems at least.
+        on: ``valid``, or ``test``: the clips of ``labels``.
+        labels: A label CSV for the test clips, in the organisers' form.
         groups: A groups file, whose groups are resampled; default: those of the runs' splits, else by clip.
 
     Raises:
-        UsageError: Fewer than two systems, or too few clips are shared (``submit.min_shared``).
-        AbawkitError: The runs do not agree on the truth, a prediction is missing or constant, or nobody knows on
-            which clips a run was trained.
-        FindingsError: The groups file has errors.
+        UsageError: Fewer than two systems, too few clips are shared (``submit.min_shared``), or ``test`` without
+            labels.
+        AbawkitError: The runs do not agree on the truth, a prediction is missing or constant, a run was trained on
+            some of the clips, or nobody knows on which it was.
+        FindingsError: The label file or the groups file has errors.
     """
     task = workspace.task
     runs = list({run.name: run for run in runs}.values())
@@ -193,17 +203,18 @@ def compare(workspace: Workspace, runs: Sequence[Run], *, groups: Path | None = 
             expected="two systems, or runs on two splits",
             todo="abawkit runs list",
         )
-    ids = shared_held_out(runs)
-    least = workspace.settings.submit.min_shared
-    same = all(set(run.valid_ids) == set(ids) for run in runs)
-    if not ids or (not same and len(ids) < least):
-        raise UsageError(
-            f"the runs share only {len(ids)} held-out clips; scores on different clips are not compared\n"
-            + "\n".join(f"  {line}" for line in describe(runs, task)),
-            expected=f"at least {least} (setting submit.min_shared)",
-            todo="compare runs of one split",
-        )
-    truth, predictions = _common(runs, ids, task)
+    if (on == "test") != (labels is not None):
+        absent = "the labels of the test clips are not in the challenge folder"
+        why = absent if labels is None else "labels are for the test clips only"
+        raise UsageError(why, got=f"--on {on}", todo="give both: --on test --labels CSV")
+    ids: tuple[str, ...]
+    if labels is not None:
+        ids, truth, found_of = labelled_predictions(runs, labels, on, task)
+        predictions = [_defined(run, truth, one.of(ids), task) for run, one in zip(runs, found_of, strict=True)]
+        remark = ""
+    else:
+        ids, remark = _held_out(workspace, runs)
+        truth, predictions = _common(runs, ids, task)
     drawn = find_drawn(workspace, runs, ids, groups)
     found = resample_scores(truth, predictions, score=task.score, groups=drawn.keys, resamples=PAIRED_RESAMPLES)
     of = {run.name: one for run, one in zip(runs, found, strict=True)}
@@ -215,10 +226,7 @@ def compare(workspace: Workspace, runs: Sequence[Run], *, groups: Path | None = 
         for label, members in pooled.items()
     )
     validated = {run.name: len(run.valid_ids) for run in runs}
-    remark = (
-        "" if same else f"compared on the {len(ids)} clips that all runs have held out: their validation sets differ"
-    )
-    return Comparison(systems, _differences(whole, task), ids, validated, drawn, remark)
+    return Comparison(systems, _differences(whole, task), ids, on, validated, drawn, remark)
 
 
 def paired_p(
@@ -269,9 +277,7 @@ def _pooled(runs: Sequence[Run]) -> dict[str, tuple[Run, ...]]:
     """Returns label → the runs of that system; the label is as short as tells the systems apart."""
     systems: dict[str, list[Run]] = {}
     for run in runs:
-        own = {key: value for key, value in run.config.items() if key not in _SEED_KEYS}
-        key = digest_json(own) if run.config["kind"] == "run" else run.name
-        systems.setdefault(key, []).append(run)
+        systems.setdefault(system_key(run), []).append(run)
     members = [tuple(each) for each in systems.values()]
     labels = [str(each[0].config["system"]) for each in members]
     for longer in (lambda run: f"{run.config['system']}-{run.config['split']}", lambda run: run.name):
@@ -279,6 +285,28 @@ def _pooled(runs: Sequence[Run]) -> dict[str, tuple[Run, ...]]:
             label if labels.count(label) == 1 else longer(each[0]) for label, each in zip(labels, members, strict=True)
         ]
     return dict(zip(labels, members, strict=True))
+
+
+def _held_out(workspace: Workspace, runs: Sequence[Run]) -> tuple[tuple[str, ...], str]:
+    """Returns the clips that all runs hold out, and what has to be said about them."""
+    ids = shared_held_out(runs)
+    least = workspace.settings.submit.min_shared
+    same = all(set(run.valid_ids) == set(ids) for run in runs)
+    if not ids or (not same and len(ids) < least):
+        raise UsageError(
+            f"the runs share only {len(ids)} held-out clips; scores on different clips are not compared\n"
+            + "\n".join(f"  {line}" for line in describe(runs, workspace.task)),
+            expected=f"at least {least} (setting submit.min_shared)",
+            todo="compare runs of one split",
+        )
+    told = f"compared on the {len(ids)} clips that all runs have held out: their validation sets differ"
+    return ids, "" if same else told
+
+
+def _defined(run: Run, truth: NDArray[np.float64], values: NDArray[np.float64], task: Task) -> NDArray[np.float64]:
+    """Returns the run's predictions, which have to have a score."""
+    score(task, truth, values).require_defined(f"run {run.name}")
+    return values
 
 
 def _common(
@@ -304,7 +332,6 @@ def _common(
                 todo=f"abawkit predict {run.name} --on valid, with the labels as they are now",
             )
         truth = own if truth is None else truth
-        score(task, truth, predictions.of(ids)).require_defined(f"run {run.name}")
-        values.append(predictions.of(ids))
+        values.append(_defined(run, truth, predictions.of(ids), task))
     assert truth is not None
     return truth, values

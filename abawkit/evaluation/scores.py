@@ -18,10 +18,10 @@ from numpy.typing import NDArray
 
 from abawkit.challenge import Task
 from abawkit.data.groups import Groups
-from abawkit.data.labels import read_labels
-from abawkit.errors import AbawkitError, UsageError
+from abawkit.errors import UsageError
 from abawkit.evaluation.bootstrap import Interval, resample, resample_scores
 from abawkit.evaluation.calibration import Curve, calibration
+from abawkit.evaluation.compare import labelled_predictions
 from abawkit.evaluation.drawn import Drawn, find_drawn
 from abawkit.evaluation.moments import Moments
 from abawkit.evaluation.parts import ModalityEffect, Part, by_length, by_missing, modality_effects
@@ -217,23 +217,13 @@ def evaluate(
     if on == "valid" and labels is None:
         predictions = run.predictions("valid", task)
         ids, truth = predictions.ids, predictions.truth_of(predictions.ids)
+        run.refuse_leak(ids)
     elif labels is None:
         raise UsageError(
             "the labels of the test clips are not in the challenge folder", todo="give them: --on test --labels CSV"
         )
     else:
-        table = read_labels(labels, task)
-        predictions = run.predictions(on, task)
-        ids, truth = table.ids, table.values
-        absent = sorted(set(ids) - set(predictions.ids))
-        if absent:
-            raise AbawkitError(
-                f"run {run.name} has no {on} prediction for {len(absent)} of the {len(ids)} labelled clips",
-                path=labels,
-                got=", ".join(absent[:5]) + (" …" if len(absent) > 5 else ""),
-                todo=f"abawkit predict {run.name} --on {on}",
-            )
-    run.refuse_leak(ids)
+        ids, truth, (predictions,) = labelled_predictions([run], labels, on, task)
     prediction = predictions.of(ids)
     scores = score(task, truth, prediction)
     scores.require_defined(f"run {run.name}")

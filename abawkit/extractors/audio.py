@@ -41,7 +41,6 @@ class TransformerAudio:
             values per frame with the default model.
         how: Device, precision and batches of the computation; default: the processor.
         dtype: Floating-point type in the store.
-        offline: See :func:`abawkit.backbones.hub.resolve`.
 
     Raises:
         AbawkitError: The model is not on this machine, or is no audio encoder.
@@ -58,7 +57,6 @@ class TransformerAudio:
         with_vad: bool = False,
         how: Computing | None = None,
         dtype: Literal["float16", "float32"] = "float16",
-        offline: bool = False,
     ) -> None:
         if not 0.1 <= overlap <= window / 2:
             raise UsageError(
@@ -66,7 +64,7 @@ class TransformerAudio:
                 got=f"{window} s and {overlap} s",
                 expected="an overlap of at least 0.1 s and at most half a window",
             )
-        found = open_folder(model, offline=offline)
+        found = open_folder(model)
         self.folder = found.path
         self.grid = frame_grid(found.path)
         self.layers = layer_choice(layers, found.path)

@@ -24,7 +24,6 @@ def paper_extractors(
     modalities: Sequence[Modality] = MODALITIES,
     transcripts: Transcripts = TEXT_FILES,
     how: Computing | None = None,
-    offline: bool = False,
 ) -> dict[Modality, Extractor]:
     """Returns the extractors of the preset, by modality.
 
@@ -33,7 +32,6 @@ def paper_extractors(
         modalities: Which to make; only their models need be on this machine.
         transcripts: Where the words of the text features come from.
         how: Device, precision and batches of the computation; default: the processor.
-        offline: See :func:`abawkit.backbones.hub.resolve`.
 
     Raises:
         AbawkitError: A model is not on this machine, or cannot be used.
@@ -51,7 +49,6 @@ def paper_extractors(
             transcripts=transcripts,
             how=how,
             dtype=dtype,
-            offline=offline,
         )
     if "audio" in modalities:
         made["audio"] = TransformerAudio(
@@ -60,7 +57,6 @@ def paper_extractors(
             with_vad=wanted.audio_vad,
             how=how,
             dtype=dtype,
-            offline=offline,
         )
     if "vision" in modalities:
         detect = wanted.faces == "detect"
@@ -75,7 +71,6 @@ def paper_extractors(
             detector=pick_detector(wanted.face_detector, wanted.yunet_model) if detect else None,
             how=how,
             dtype=dtype,
-            offline=offline,
         )
     if "motion" in modalities:
         made["motion"] = motion_extractor(wanted)

@@ -32,7 +32,6 @@ class TransformerText:
         how: Device, precision and batches of the computation; default: the processor.
         dtype: Floating-point type in the store.
         transcripts: Where the words come from.
-        offline: See :func:`abawkit.backbones.hub.resolve`.
 
     Raises:
         AbawkitError: The model is not on this machine, or is no text encoder.
@@ -49,12 +48,11 @@ class TransformerText:
         how: Computing | None = None,
         dtype: Literal["float16", "float32"] = "float16",
         transcripts: Transcripts = TEXT_FILES,
-        offline: bool = False,
     ) -> None:
         if tokens and pooling:
             expected = "one of them: token vectors are not pooled"
             raise UsageError("pooling and tokens do not go together", got=f"pooling {pooling}", expected=expected)
-        found = open_folder(model, offline=offline)
+        found = open_folder(model)
         default: TextPooling = "cls" if model in KNOWN and KNOWN[model].pooling == "cls" else "mean"
         self.folder = found.path
         self.how = replace(how) if how else Computing()

@@ -89,7 +89,6 @@ class TransformerVision:
         detector: Finds faces where ``faces`` is ``detect``; default: :func:`abawkit.media.detect.haar`.
         how: Device, precision and batches of the computation; default: the processor.
         dtype: Floating-point type in the store.
-        offline: See :func:`abawkit.backbones.hub.resolve`.
 
     Raises:
         AbawkitError: The model is not on this machine, or is no image encoder.
@@ -108,9 +107,8 @@ class TransformerVision:
         detector: FaceDetector | None = None,
         how: Computing | None = None,
         dtype: Literal["float16", "float32"] = "float16",
-        offline: bool = False,
     ) -> None:
-        found = open_folder(model, offline=offline)
+        found = open_folder(model)
         check_vision_model(found.path)
         self.folder = found.path
         self.how = replace(how) if how else Computing()

@@ -118,7 +118,7 @@ def _models() -> Iterator[Check]:
 
     for modality, name in DEFAULTS.items():
         try:
-            found = resolve(model_ref(name), offline=True)
+            found = resolve(model_ref(name))
         except AbawkitError as error:
             yield Check(f"{modality} model", "warning", f"{name} is not here", error.todo or "")
         else:

@@ -114,7 +114,7 @@ def run_coverage(workspace: Workspace, run: Run, clips: Mapping[str, Sequence[st
 
 
 def base_runs(workspace: Workspace, run: Run, unknown: dict[str, None] | None = None) -> list[Run]:
-    """Returns the run, or the runs that an ensemble is made of in the end, each once.
+    """Returns the run, or the runs that predict the test clips of an ensemble in the end, each once.
 
     Args:
         workspace: The workspace.
@@ -127,7 +127,7 @@ def base_runs(workspace: Workspace, run: Run, unknown: dict[str, None] | None = 
     if not run.is_ensemble:
         return [run]
     found: dict[str, Run] = {}
-    for name in run.config["members"]:
+    for name in predicting(run):
         try:
             member = Run.open(workspace.runs / name)
         except AbawkitError as error:
@@ -137,3 +137,9 @@ def base_runs(workspace: Workspace, run: Run, unknown: dict[str, None] | None = 
         else:
             found |= {one.name: one for one in base_runs(workspace, member, unknown)}
     return list(found.values())
+
+
+def predicting(ensemble: Run) -> list[str]:
+    """Returns the names of an ensemble's members; of one that a refit stands for on the test clips, the refit's."""
+    averaged = ensemble.config.get("averaged") or {}
+    return [name for names in averaged.values() for name in names] or list(ensemble.config["members"])

@@ -63,6 +63,17 @@ def note_written(workspace: Workspace, path: Path, run: str) -> None:
             _write(workspace, [*known, entry])
 
 
+def count_sent(workspace: Workspace, *, without: str = "") -> tuple[int, int | None]:
+    """Returns how many submissions were sent, and how many may be (None: any number).
+
+    Args:
+        workspace: The workspace.
+        without: SHA-256 of one that is not counted.
+    """
+    sent = {each.sha256 for each in read_ledger(workspace) if each.sent}
+    return len(sent - {without}), workspace.task.submission.entries
+
+
 def note_sent(
     workspace: Workspace, path: Path, *, score: float | None = None, force: bool = False
 ) -> tuple[int, int | None]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -13,9 +13,10 @@ from numpy.typing import NDArray
 from abawkit.challenge import Task
 from abawkit.data.labels import Official
 from abawkit.errors import AbawkitError
-from abawkit.fileio import read_json
+from abawkit.fileio import digest_file, read_json
 from abawkit.metrics import pearson
 from abawkit.submission.form import Examined, examine, read_bytes
+from abawkit.submission.ledger import NAME, read_ledger
 from abawkit.workspace import Workspace
 
 #: From this mean r on, a submission says nearly the same as an earlier one.
@@ -49,16 +50,38 @@ class Earlier:
         r: Mean Pearson r over the targets, on the clips that both have; nan where it is not defined.
         same: Whether all values are the same.
         problem: Why it was not compared; empty: it was.
+        sent: Whether it was sent.
+        score: What the leaderboard said of it; empty: not known.
     """
 
     path: Path
     r: float = float("nan")
     same: bool = False
     problem: str = ""
+    sent: bool = False
+    score: str = ""
+
+    @property
+    def near(self) -> bool:
+        """Whether it says nearly the same."""
+        return self.r >= NEARLY_THE_SAME
+
+    @property
+    def words(self) -> str:
+        """How near it is, in words."""
+        sent = (f" (sent; it scored {self.score})" if self.score else " (sent)") if self.sent else ""
+        if self.problem:
+            return f"{self.path.name}{sent}: {self.problem}"
+        if self.same:
+            return f"the same values as {self.path.name}{sent}: a shot for no news"
+        if self.near:
+            return f"nearly the same as {self.path.name}{sent}, r {self.r:.3f}: a shot for little news"
+        return f"{self.path.name}{sent}: mean r {self.r:.3f} with this file"
 
     def to_json(self) -> dict[str, object]:
-        """Returns ``file``, ``r``, ``same`` and ``problem``."""
-        return {"file": str(self.path), "r": self.r, "same": self.same, "problem": self.problem or None}
+        """Returns ``file``, ``r``, ``same``, ``problem``, ``sent`` and ``score``."""
+        told = {"problem": self.problem or None, "sent": self.sent, "score": self.score or None}
+        return {"file": str(self.path), "r": self.r, "same": self.same, **told}
 
 
 def find_reference(workspace: Workspace, path: Path, official: Official | None) -> Reference | None:
@@ -143,7 +166,7 @@ def compare_earlier(found: Examined, others: Sequence[Path], task: Task, path: P
     for other in sorted(others):
         if other.resolve() == path.resolve():
             continue
-        theirs = _read(other, task)
+        theirs = read_values(other, task)
         shared = [clip for clip in theirs if clip in row]
         if len(shared) < 2:
             near.append(Earlier(other, problem="it is no submission" if not theirs else "it has other clips"))
@@ -156,14 +179,17 @@ def compare_earlier(found: Examined, others: Sequence[Path], task: Task, path: P
         near.append(Earlier(other, r, same))
         if same:
             found.report.add("S520", f"it has the same values as {other.name}", path=path)
-        elif r >= NEARLY_THE_SAME:
+        elif near[-1].near:
             message = f"it says nearly the same as {other.name}"
             found.report.add("S520", message, path=path, got=f"mean r {r:.3f}", expected=f"below {NEARLY_THE_SAME}")
     return sorted(near, key=lambda one: (one.problem != "", -one.r if one.r == one.r else 2.0))
 
 
-def _read(path: Path, task: Task) -> Mapping[str, Sequence[float]]:
-    """Returns clip id → values; of files in perfect form in a fifth of the time of :func:`examine`."""
+def read_values(path: Path, task: Task) -> Mapping[str, Sequence[float]]:
+    """Returns clip id → values; nothing when it is no submission.
+
+    Of files in perfect form in a fifth of the time of :func:`~abawkit.submission.form.examine`.
+    """
     data = read_bytes(path)
     try:
         rows = list(csv.reader(data.decode().splitlines()))
@@ -179,6 +205,23 @@ def _read(path: Path, task: Task) -> Mapping[str, Sequence[float]]:
 
 
 def earlier_files(workspace: Workspace) -> list[Path]:
-    """Returns the CSVs in ``submissions/``, without the ledger and without corrected copies of others."""
-    known = workspace.submissions.glob("*.csv")
-    return sorted(path for path in known if path.name != "ledger.csv" and not path.name.endswith(".fixed.csv"))
+    """Returns the CSVs in ``submissions/``, without corrected copies of others, and what else the ledger names."""
+    known = [path for path in workspace.submissions.glob("*.csv") if not path.name.endswith(".fixed.csv")]
+    known += [workspace.root / entry.file for entry in read_ledger(workspace)]
+    return sorted({path.resolve(): path for path in reversed(known) if path.is_file() and path.name != NAME}.values())
+
+
+def look_back(workspace: Workspace, found: Examined, path: Path) -> list[Earlier]:
+    """Returns what :func:`compare_earlier` does of all earlier submissions of the workspace, and which were sent.
+
+    Args:
+        workspace: The workspace.
+        found: The submission; its report is added to.
+        path: The submission's name.
+    """
+    sent = {entry.sha256: entry for entry in read_ledger(workspace) if entry.sent}
+    made = []
+    for one in compare_earlier(found, earlier_files(workspace), workspace.task, path):
+        entry = sent.get(digest_file(one.path))
+        made.append(one if entry is None else replace(one, sent=True, score=entry.score))
+    return made

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import csv
-import datetime
 import io
-import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,20 +12,20 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from abawkit import __version__
 from abawkit.challenge import Task
 from abawkit.data.labels import load_official
 from abawkit.data.layout import ChallengeFolder
 from abawkit.errors import AbawkitError, UsageError
 from abawkit.evaluation.compare import rank
 from abawkit.features.summary import challenge_ids
-from abawkit.fileio import digest_file, write_json, write_text
+from abawkit.fileio import write_json, write_text
 from abawkit.findings import Report
-from abawkit.metrics import score
 from abawkit.progress import SILENT, Progress
-from abawkit.submission.coverage import RunCoverage, base_runs, run_coverage
+from abawkit.submission.coverage import RunCoverage, run_coverage
 from abawkit.submission.form import examine
-from abawkit.submission.ledger import note_written
+from abawkit.submission.ledger import count_sent, note_written
+from abawkit.submission.record import make_record
+from abawkit.submission.unusual import Earlier, look_back
 from abawkit.training.runs import Run, list_runs
 from abawkit.workspace import Workspace
 
@@ -41,16 +39,23 @@ class Submission:
         record: What is in the JSON file beside it.
         report: What the check found.
         coverage: What the feature stores have for the clips.
+        near: How near each earlier submission is, nearest first.
+        sent: How many other entries were sent, and how many may be (None: any number).
     """
 
     path: Path
     record: dict[str, Any]
     report: Report
     coverage: RunCoverage
+    near: tuple[Earlier, ...] = ()
+    sent: tuple[int, int | None] = (0, None)
 
     def to_json(self) -> dict[str, Any]:
         """Returns the submission as a JSON object."""
-        return {"submission": str(self.path), **self.record, "check": self.report.to_json()}
+        earlier = [one.to_json() for one in self.near]
+        entries = {"sent": self.sent[0], "allowed": self.sent[1]}
+        check = self.report.to_json()
+        return {"submission": str(self.path), **self.record, "earlier": earlier, "entries": entries, "check": check}
 
 
 def submit(
@@ -101,7 +106,7 @@ def submit(
             got=", ".join(absent[:5]) + (" …" if len(absent) > 5 else ""),
             todo=f"abawkit extract, then: {again}",
         )
-    chosen.refuse_leak(ids)
+    chosen.refuse_leak(ids, "test")
     seen = look(workspace, chosen) if seen is None else seen
     if not accept_coverage:
         seen.refuse_worse()
@@ -116,15 +121,17 @@ def submit(
         raise UsageError(
             "there is another submission in this file", path=path, todo="choose another --out, or give --force"
         )
-    report = examine(text.encode(), path, task, ids, int_ids=int_ids).report
-    report.raise_if_bad(f"the submission of {chosen.name} would be refused", "choose another run: --run NAME")
+    found = examine(text.encode(), path, task, ids, int_ids=int_ids)
+    found.report.raise_if_bad(f"the submission of {chosen.name} would be refused", "choose another run: --run NAME")
+    near = tuple(look_back(workspace, found, path))
     write_text(path, text)
     form = {"int_ids": int_ids, "clip": clip, "decimals": task.submission.decimals if decimals is None else decimals}
-    record = _record(workspace, chosen, path, len(ids), outside if clip else 0)
+    record = make_record(workspace, chosen, path, ids, outside if clip else 0)
     record |= {"form": form, "coverage": seen.to_json(), "coverage_accepted": accept_coverage}
     write_json(path.with_name(path.name + ".json"), record)
     note_written(workspace, path, chosen.name)
-    return Submission(path, record, report, seen)
+    sent = count_sent(workspace, without=record["sha256"])
+    return Submission(path, record, found.report, seen, near, sent)
 
 
 def look(workspace: Workspace, run: Run) -> RunCoverage:
@@ -174,44 +181,3 @@ def render(
             cells = [f"{value:.{digits}f}" for value in values[row]]
         writer.writerow([name, *cells])
     return table.getvalue()
-
-
-def _record(workspace: Workspace, run: Run, path: Path, rows: int, clipped: int) -> dict[str, Any]:
-    members = base_runs(workspace, run)
-    return {
-        "run": run.name,
-        "kind": run.config["kind"],
-        "rows": rows,
-        "sha256": digest_file(path),
-        "clipped_values": clipped,
-        "valid": _scores(run, workspace.task) if run.is_scorable else None,
-        "subject_safe": run.subject_safe,
-        "subject_note": run.subject_note,
-        "runs": [
-            {
-                "name": member.name,
-                "system": member.config["system"],
-                "split": member.config["split"],
-                "clips": digest_file(member.path / "clips.json"),
-                "seed": member.config["seed"],
-                "features": member.config.get("features"),
-                "signatures": member.config.get("signatures"),
-                "predictions": member.digest(),
-            }
-            for member in members
-        ],
-        "predictions": run.digest(),
-        "tool": f"abawkit {__version__}",
-        "date": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
-        "command": [Path(sys.argv[0]).name, *sys.argv[1:]],
-    }
-
-
-def _scores(run: Run, task: Task) -> dict[str, Any]:
-    valid = run.predictions("valid", task)
-    truth = valid.truth_of(valid.ids)
-    return {
-        "n": len(truth),
-        "score": score(task, truth, valid.values).primary,
-        "score_clipped": score(task, truth, np.clip(valid.values, *task.value_range)).primary,
-    }

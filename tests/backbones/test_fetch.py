@@ -119,7 +119,7 @@ def test_a_model_in_the_cache_is_found_by_its_id(hub: tuple[str, list[str]], tmp
     assert done.returncode == 0, done.stderr
     code = (
         "from abawkit.backbones.hub import open_folder\n"
-        f"found = open_folder({ID!r}, offline=True)\n"
+        f"found = open_folder({ID!r})\n"
         "print(found.revision, found.licence, found.dim)\n"
     )
     environ = os.environ | {"HF_HOME": str(tmp_path), "HF_HUB_OFFLINE": "1"}
@@ -208,3 +208,22 @@ def test_a_whisper_model_is_compared_with_itself(model: Path, tmp_path: Path) ->
     assert [check.ok for check in checks] == [True] and found.dim == tiny_models.DIM
     with pytest.raises(AbawkitError, match="not a Whisper model"):
         verify_recogniser(str(model))
+
+
+def test_offline_asks_nobody_and_says_how_to_get_the_model_elsewhere(
+    hub: tuple[str, list[str]], fresh: Path, tmp_path: Path
+) -> None:
+    elsewhere = "--to FOLDER` on a machine with network"
+    for arguments in (
+        ("extract", "--preset", "paper", "-m", "text"),
+        ("transcribe", "--overwrite"),
+        ("models", "verify", "thenlper/gte-base"),
+    ):
+        where = () if arguments[0] == "models" else ("--workspace", str(fresh))
+        done = command(tmp_path / "home", hub[0], *arguments, *where, "--offline", "--json")
+        assert done.returncode == 1, done.stderr
+        todo = json.loads(done.stdout)["todo"]
+        assert elsewhere in todo and todo.count("models fetch") == 1, "not fetched here: there is no network"
+    done = command(tmp_path / "home", hub[0], "extract", "--preset", "paper", "-m", "text", "-w", str(fresh), "--json")
+    assert json.loads(done.stdout)["todo"].count("models fetch") == 2
+    assert hub[1] == []

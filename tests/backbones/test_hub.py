@@ -1,4 +1,5 @@
 import json
+import os
 import shutil
 import socket
 from pathlib import Path
@@ -11,10 +12,12 @@ from abawkit.backbones.hub import (
     KNOWN,
     RECOGNISER,
     ModelRef,
+    is_offline,
     model_ref,
     open_folder,
     read_config,
     resolve,
+    stay_offline,
     weights_digest,
 )
 from abawkit.errors import AbawkitError
@@ -70,32 +73,32 @@ def test_the_default_recogniser_is_the_one_that_is_known(cache: Path) -> None:
 
 
 def test_local_folder_as_it_is(bert: Path) -> None:
-    assert resolve(ModelRef(str(bert)), offline=True) == bert
+    assert resolve(ModelRef(str(bert))) == bert
 
 
 def test_missing_model_says_how_to_get_it(cache: Path) -> None:
     name = "audeering/wav2vec2-large-robust-12-ft-emotion-msp-dim"
     with pytest.raises(AbawkitError, match="is not on this machine") as caught:
-        resolve(model_ref(name), offline=False)
+        resolve(model_ref(name))
     assert caught.value.exit_code == 1
     message = str(caught.value)
     for part in (name, "CC BY-NC-SA 4.0", f"abawkit models fetch {name}", "--model audio=FOLDER", "--preset lite"):
         assert part in message
     with pytest.raises(AbawkitError, match="somebody/else") as caught:
-        resolve(ModelRef("somebody/else", revision="v2"), offline=True)
+        resolve(ModelRef("somebody/else", revision="v2"))
     assert "models fetch somebody/else --revision v2" in str(caught.value)
     assert "licence" not in str(caught.value)
 
 
 def test_model_in_the_cache(cache: Path, bert: Path) -> None:
     snapshot = fill_cache(cache, "thenlper/gte-base", bert)
-    found = open_folder("thenlper/gte-base", offline=False)
+    found = open_folder("thenlper/gte-base")
     assert found.path == snapshot
     assert (found.name, found.revision, found.licence) == ("gte-base", snapshot.name, "MIT")
     assert found.dim == tiny_models.DIM
     (snapshot / "model.safetensors").unlink()  # a download that was interrupted
     with pytest.raises(AbawkitError, match="no weights") as caught:
-        resolve(model_ref("thenlper/gte-base"), offline=False)
+        resolve(model_ref("thenlper/gte-base"))
     assert "models fetch" in str(caught.value)
 
 
@@ -105,18 +108,18 @@ def test_no_such_folder(cache: Path, name: str, tmp_path: Path, monkeypatch: pyt
     if name == "":
         assert Path(name).is_dir()  # an empty name is the current folder, which is no model
     with pytest.raises(AbawkitError, match=r"no such model folder|no config\.json"):
-        resolve(ModelRef(name), offline=False)
+        resolve(ModelRef(name))
 
 
 def test_incomplete_folders(tmp_path: Path, bert: Path) -> None:
     with pytest.raises(AbawkitError, match=r"no config\.json"):
-        resolve(ModelRef(str(tmp_path)), offline=True)
+        resolve(ModelRef(str(tmp_path)))
     shutil.copy(bert / "config.json", tmp_path)
     with pytest.raises(AbawkitError, match="no weights"):
-        resolve(ModelRef(str(tmp_path)), offline=True)
+        resolve(ModelRef(str(tmp_path)))
     (tmp_path / "pytorch_model.bin").write_bytes(b"\x80\x02}")
     with pytest.raises(AbawkitError, match="can run code") as caught:
-        resolve(ModelRef(str(tmp_path)), offline=True)
+        resolve(ModelRef(str(tmp_path)))
     assert caught.value.got == "pytorch_model.bin"
     assert caught.value.expected == "model.safetensors"
 
@@ -128,7 +131,7 @@ def test_digest_follows_what_decides_the_values(tmp_path: Path, bert: Path) -> N
     (moved / "README.md").write_text("---\nlicense: cc-by-4.0\n---\n")
     (moved / "notes.txt").write_text("mine")
     assert weights_digest(moved) == digest
-    assert open_folder(str(moved), offline=True).licence == "cc-by-4.0"
+    assert open_folder(str(moved)).licence == "cc-by-4.0"
     seen = {digest}
     for name in ("model.safetensors", "config.json", "tokenizer.json", "tokenizer_config.json", "vocab.txt"):
         data = bytearray((moved / name).read_bytes())
@@ -141,7 +144,7 @@ def test_digest_follows_what_decides_the_values(tmp_path: Path, bert: Path) -> N
 
 
 def test_open_folder_names_the_model(bert: Path) -> None:
-    found = open_folder(str(bert), offline=True)
+    found = open_folder(str(bert))
     assert (found.name, found.model, found.revision, found.licence) == ("tiny-bert", str(bert), None, None)
     assert len(found.weights) == 64
 
@@ -163,3 +166,20 @@ def test_config_that_is_refused(tmp_path: Path, entry: dict[str, object], messag
     (tmp_path / "config.json").write_text(json.dumps({**good, **entry}))
     with pytest.raises(AbawkitError, match=message):
         read_config(tmp_path)
+
+
+def test_offline_advises_another_machine_only(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from huggingface_hub import constants
+
+    monkeypatch.setenv("HF_HUB_OFFLINE", "0")
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
+    with pytest.raises(AbawkitError) as caught:
+        resolve(model_ref("thenlper/gte-base"))
+    here = "`abawkit models fetch thenlper/gte-base`; or "
+    elsewhere = "`abawkit models fetch thenlper/gte-base --to FOLDER` on a machine with network"
+    assert caught.value.todo and caught.value.todo.startswith(here + elsewhere) and not is_offline()
+    stay_offline()
+    assert is_offline() and os.environ["HF_HUB_OFFLINE"] == "1"
+    with pytest.raises(AbawkitError) as caught:
+        resolve(model_ref("thenlper/gte-base"))
+    assert caught.value.todo and caught.value.todo.startswith(elsewhere)

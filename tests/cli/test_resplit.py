@@ -45,7 +45,7 @@ def test_every_option(fresh: Path, groups: Path) -> None:
     assert "test clip(s) share" not in words
     assert "subject-safe: no subject of subjects.csv is on both sides" in words and "not subject-safe" not in words
     words = said(fresh, "resplit", "--folds", "3", "--keep-train", "--strategy", "random")
-    assert "3fold-s42-keep-train-3 52 8" in words and "--split 3fold-s42-keep-train-1" in words
+    assert "3fold-s42-keep-train-3 52 8" in words and "--fold all --split 3fold-s42-keep-train train" in words
     assert "not subject-safe" in words
 
 

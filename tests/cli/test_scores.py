@@ -36,6 +36,8 @@ def test_evaluate_fits_eighty_columns(folder: Path, monkeypatch: pytest.MonkeyPa
     result = run(folder, "runs", "compare", "F3", "F4")
     assert result.exit_code == 0 and max(map(len, result.stdout.splitlines())) <= 80
     assert "F3 − F4 = +." in result.stdout and "p (Holm)" in result.stdout
+    for side in ("test", "elsewhere"):
+        assert run(folder, "runs", "compare", "F3", "F4", "--on", side).exit_code == 2
 
 
 def test_evaluate_refuses_what_was_trained_on(folder: Path) -> None:

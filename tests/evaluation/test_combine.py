@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy.optimize import nnls
 
-from abawkit.evaluation.combine import METHODS, Fitted, fit
+from abawkit.evaluation.combine import METHODS, Fitted, correlations, fit
 from abawkit.evaluation.crossfit import Result, compare_methods, deal_folds, out_of_fold, simplest
 from abawkit.metrics import pearson
 
@@ -34,6 +34,46 @@ def test_weights_are_those_of_the_definitions() -> None:
             pearson(truth, members.mean(axis=0))[e]
         )
     assert fit("best", members, truth).weights.tolist() == [[1, 1], [0, 0], [0, 0]]
+
+
+def test_weights_that_must_not_be_negative_are_not() -> None:
+    rng = np.random.default_rng(5)
+    noise, truth = rng.normal(size=(600, 1)), rng.normal(size=(600, 1))
+    members = np.stack([truth + noise, noise - 0.1 * truth])  # the second one would be taken off the first
+    z = (members - members.mean(axis=1, keepdims=True)) / members.std(axis=1, keepdims=True)
+    assert np.linalg.lstsq(z[:, :, 0].T, truth[:, 0], rcond=None)[0][1] < -0.3
+    assert fit("ridge", members, truth).weights[1, 0] < -0.3
+    for method in ("nnls", "rweighted", "greedy"):
+        assert fit(method, members, truth).weights[:, 0] == pytest.approx([1, 0]), method
+
+
+def test_the_penalty_of_ridge_is_that_of_generalised_cross_validation() -> None:
+    rng = np.random.default_rng(6)
+    truth = rng.normal(size=(80, 1))
+    members = np.concatenate([truth[None] + 2 * rng.normal(size=(3, 80, 1)), rng.normal(size=(37, 80, 1))])
+    z = ((members - members.mean(axis=1, keepdims=True)) / members.std(axis=1, keepdims=True))[:, :, 0].T
+    y = (truth[:, 0] - truth.mean()) / truth.std()
+    found = []
+    for penalty in np.logspace(-4, 2, 25):
+        solved = np.linalg.solve(z.T @ z + 80 * penalty * np.eye(40), z.T)
+        left = ((y - z @ solved @ y) ** 2).mean() / (1 - np.trace(z @ solved) / 80) ** 2
+        found.append((left, *(solved @ y)))
+    weights = np.array(min(found)[1:])
+    assert found[0][0] > 1.1 * min(found)[0], "the least penalty is not the best one here"
+    assert fit("ridge", members, truth).weights[:, 0] == pytest.approx(weights / np.abs(weights).sum())
+
+
+def test_the_best_member_is_the_best_on_average_over_the_targets() -> None:
+    rng = np.random.default_rng(7)
+    truth = rng.normal(size=(300, 2))
+    members = truth + np.array([[[0.3, 3.0]], [[1.0, 1.0]]]) * rng.normal(size=(2, 300, 2))
+    assert fit("best", members, truth).weights.tolist() == [[0, 0], [1, 1]]
+
+
+def test_correlations_are_the_mean_over_the_targets() -> None:
+    members, _ = drawn()
+    expected = [[np.mean([np.corrcoef(a[:, e], b[:, e])[0, 1] for e in range(2)]) for b in members] for a in members]
+    assert correlations(members) == pytest.approx(np.array(expected))
 
 
 def test_greedy_is_the_plain_loop_over_the_clips() -> None:
@@ -97,6 +137,9 @@ def test_a_clip_has_no_part_in_its_own_out_of_fold_prediction(method: str) -> No
     held = folds == 2
     truth[held] = truth[held][::-1]
     assert np.array_equal(out_of_fold(method, members, truth, folds)[held], before[held])
+    first, *others = np.flatnonzero(held)
+    members[:, others] += 3  # nor have the other held-out clips, by which nothing may be standardised
+    assert out_of_fold(method, members, truth, folds)[first] == pytest.approx(before[first])
 
 
 def test_the_standard_error_is_that_of_a_bootstrap_and_the_simplest_method_within_it_is_kept() -> None:

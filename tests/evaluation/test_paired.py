@@ -4,15 +4,17 @@ import json
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from abawkit.challenge import EMI
 from abawkit.data.groups import write_groups
+from abawkit.data.labels import write_labels
 from abawkit.errors import AbawkitError, UsageError
 from abawkit.evaluation.bootstrap import PAIRED_RESAMPLES
 from abawkit.evaluation.paired import compare
 from abawkit.metrics import score
-from abawkit.training.runs import Run
+from abawkit.training.runs import Run, write_predictions
 from abawkit.workspace import Workspace
 from tests.evaluation.made_runs import clip_ids, drawn_labels, make_run, make_workspace
 
@@ -119,3 +121,30 @@ def test_groups_widen_what_is_compared(workspace: Workspace) -> None:
     found = compare(workspace, runs, groups=path)
     assert found.drawn.words.startswith("by 20 subjects") and found.systems[0].score.units == 20
     assert found.to_json()["groups"]["path"] == str(path)
+
+
+def test_test_clips_are_compared_when_their_labels_are_given(workspace: Workspace, tmp_path: Path) -> None:
+    runs = two(workspace, noise=1.5)
+    test, truth = clip_ids(500, 90), drawn_labels(90, 5)
+    for run, noise in zip(runs, (1.5, 0.4), strict=True):  # the other one is better here
+        values = truth + noise * np.random.default_rng(7).normal(size=truth.shape)
+        table = pd.DataFrame(values, index=pd.Index(test, name=EMI.id_column), columns=list(EMI.targets))
+        write_predictions(run.path / "predictions" / "test.csv", table)
+    labels = tmp_path / "test.csv"
+    write_labels(labels, EMI, test[:80], truth[:80])
+    found = compare(workspace, runs, on="test", labels=labels)
+    assert found.on == "test" and found.ids == tuple(test[:80]) and not found.remark
+    assert found.differences[0].verdict.endswith("F3 is better")
+    predictions = runs[0].predictions("test", EMI).of(test[:80])
+    assert found.systems[0].score.value == pytest.approx(score(EMI, truth[:80], predictions).mean_pearson)
+    for on, given in (("test", None), ("valid", labels)):
+        with pytest.raises(UsageError, match="--on test --labels CSV"):
+            compare(workspace, runs, on=on, labels=given)  # type: ignore[arg-type]
+    write_labels(labels, EMI, [*test, "00999"], np.concatenate([truth, truth[:1]]))
+    with pytest.raises(AbawkitError, match="no test prediction for 1 of the 91"):
+        compare(workspace, runs, on="test", labels=labels)
+    write_labels(labels, EMI, test, truth)
+    path = runs[1].path / "clips.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"train": test[:3]}))
+    with pytest.raises(AbawkitError, match="F3-official-s1-b was trained on 3 of these clips"):
+        compare(workspace, [runs[0], Run.open(runs[1].path)], on="test", labels=labels)

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from abawkit.errors import AbawkitError, UsageError
-from abawkit.submission.ledger import note_sent, note_written, read_ledger
+from abawkit.submission.ledger import count_sent, note_sent, note_written, read_ledger
 from abawkit.workspace import Workspace
 from tests.cli.program import run as abawkit
 
@@ -62,10 +62,29 @@ def test_the_command(workspace: Workspace) -> None:
     for number in range(4):
         result = abawkit(workspace.root, "submit", "--sent", f"submissions/{number}.csv")
         assert result.exit_code == 0 and "last entry" not in result.stdout
+        assert ("one entry is left" in result.stdout) == (number == 3)
     result = abawkit(workspace.root, "submit", "--sent", "submissions/4.csv", "--score", "0.57")
     assert "5 of 5 entries are sent" in result.stdout and "that was the last entry" in result.stdout
     assert abawkit(workspace.root, "submit", "--sent", "submissions/5.csv").exit_code == 2
+    assert count_sent(workspace) == (5, 5)
+    sha = read_ledger(workspace)[0].sha256
+    assert count_sent(workspace, without=sha) == (4, 5) and count_sent(workspace, without="other") == (5, 5)
     result = abawkit(workspace.root, "submit", "--sent", "submissions/4.csv", "--json")
     assert json.loads(result.stdout)["entries"] == 5 and read_ledger(workspace)[4].score == "0.57"
     assert abawkit(workspace.root, "submit", "--score", "0.5").exit_code == 2
+    result = abawkit(workspace.root, "submit", "--sent", "submissions/6.csv", "--force")
+    assert result.exit_code == 0 and "more than the organisers allow" in result.stdout
     assert abawkit(workspace.root, "submit").exit_code == 2
+    result = abawkit(workspace.root, "submit", "--sent", "submissions/4.csv", "--out", "x.csv")
+    assert result.exit_code == 2 and "--out and --sent exclude each other" in result.stderr
+
+
+def test_writing_tells_that_few_are_left(trained_copy: Path) -> None:
+    for number in range(5):
+        (trained_copy / f"{number}.csv").write_text(f"{number}\n")
+        written = abawkit(trained_copy, "submit", "--run", "F4", "--out", "submissions/a.csv")
+        assert written.exit_code == 0
+        assert ("4 of 5 entries are sent: it would be the last" in written.stdout) == (number == 4)
+        assert abawkit(trained_copy, "submit", "--sent", f"{number}.csv").exit_code == 0
+    written = abawkit(trained_copy, "submit", "--run", "F4", "--out", "submissions/a.csv")
+    assert "5 of 5 entries are sent: none is left for this file" in written.stdout

@@ -11,7 +11,14 @@ from abawkit.data.labels import load_official
 from abawkit.data.layout import ChallengeFolder
 from abawkit.errors import AbawkitError
 from abawkit.submission.form import Examined, examine
-from abawkit.submission.unusual import Reference, compare_earlier, compare_values, earlier_files, find_reference
+from abawkit.submission.unusual import (
+    Reference,
+    compare_earlier,
+    compare_values,
+    earlier_files,
+    find_reference,
+    read_values,
+)
 from abawkit.submission.write import render
 from abawkit.training.runs import find_run
 from abawkit.workspace import Workspace
@@ -101,8 +108,7 @@ def test_what_it_is_compared_with(trained_copy: Path) -> None:
     reference = find_reference(workspace, path, official)
     assert reference is not None and not reference.labels and run.name in reference.words
     np.testing.assert_array_equal(reference.values, np.clip(run.predictions("valid", EMI).values, 0, 1))
-    (workspace.submissions / "ledger.csv").write_text("file\n")
-    assert earlier_files(workspace) == [path]
+    assert (workspace.submissions / "ledger.csv").exists() and earlier_files(workspace) == [path]
     (run.path / "predictions" / "valid.csv").write_text("Filename,Joy\n00001,x\n")
     with pytest.raises(AbawkitError, match="is not a prediction file"):
         find_reference(workspace, path, official)
@@ -114,7 +120,7 @@ def test_the_command(trained_copy: Path) -> None:
     (trained_copy / "submissions" / "first.csv").write_bytes(path.read_bytes())
     result = abawkit(trained_copy, "check", "submissions/team.csv")
     assert result.exit_code == 0 and "same values as first.csv" in result.stdout
-    assert "first.csv: mean r 1.000 with this file" in result.stdout
+    assert "the same values as first.csv: a shot for no news" in result.stdout
     record = json.loads(abawkit(trained_copy, "check", "submissions/team.csv", "--json").stdout)
     assert record["about"]["earlier"][0]["same"] is True
     path.write_bytes(b"\xef\xbb\xbf" + path.read_bytes())
@@ -123,3 +129,29 @@ def test_the_command(trained_copy: Path) -> None:
     assert result.exit_code == 0 and "byte-order mark taken away" in result.stdout
     record = json.loads(abawkit(trained_copy, "check", "submissions/team.csv", "--fix", "--json").stdout)
     assert record["fixed"]["changes"] == ["byte-order mark taken away"]
+
+
+def test_submit_tells_how_near_earlier_files_are(trained_copy: Path) -> None:
+    (trained_copy / "elsewhere").mkdir()
+    assert abawkit(trained_copy, "submit", "--run", "F1", "--out", "elsewhere/far.csv").exit_code == 0
+    assert abawkit(trained_copy, "submit", "--sent", "elsewhere/far.csv", "--score", "0.57").exit_code == 0
+    assert abawkit(trained_copy, "submit", "--run", "F4", "--out", "submissions/near.csv").exit_code == 0
+    result = abawkit(trained_copy, "submit", "--run", "F4", "--decimals", "3", "--out", "submissions/team.csv")
+    assert result.exit_code == 0
+    near, far = (line for line in result.stdout.splitlines() if "near.csv" in line or "far.csv" in line)
+    assert near.startswith("nearly the same as near.csv, r 1.000: a shot for little news")
+    assert far.startswith("far.csv (sent; it scored 0.57): mean r ")
+    again = abawkit(trained_copy, "submit", "--run", "F4", "--decimals", "3", "--out", "submissions/team.csv", "--json")
+    record = json.loads(again.stdout)
+    assert [(Path(one["file"]).name, one["sent"], one["score"]) for one in record["earlier"]] == [
+        ("near.csv", False, None),
+        ("far.csv", True, "0.57"),
+    ]
+    assert [finding["code"] for finding in record["check"]["findings"]] == ["S520"]
+    assert record["entries"] == {"sent": 1, "allowed": 5}
+    first, other = (np.array(list(read_values(trained_copy / name, EMI).values())) for name in
+                    ("submissions/team.csv", "elsewhere/far.csv"))  # fmt: skip
+    r = np.mean([np.corrcoef(first[:, e], other[:, e])[0, 1] for e in range(6)])
+    assert record["earlier"][1]["r"] == pytest.approx(r, abs=1e-9)
+    (trained_copy / "elsewhere" / "far.csv").unlink()  # whose file is gone cannot be compared
+    assert abawkit(trained_copy, "check", "submissions/team.csv").stdout.count(".csv: mean r") == 0

@@ -1,0 +1,108 @@
+"""``check``."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from abawkit.cli.options import JsonOption, WorkspaceOption, open_workspace
+
+if TYPE_CHECKING:
+    from abawkit.submission.unusual import Earlier
+
+#: So many earlier submissions are shown.
+_SHOWN = 5
+
+
+def register(app: typer.Typer) -> None:
+    """Adds the command of this file to the program."""
+    app.command(epilog="Example: abawkit check submissions/team.csv")(check)
+
+
+def check(
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="A submission.")],
+    test_ids: Annotated[
+        Path | None, typer.Option("--test-ids", help="CSV with the ids of the test clips.", show_default=False)
+    ] = None,
+    data: Annotated[
+        Path | None, typer.Option("--data", help="Challenge folder with the test clips; default: the workspace's.")
+    ] = None,
+    int_ids: Annotated[bool, typer.Option("--int-ids", help="Ids have to be plain integers.")] = False,
+    fix: Annotated[
+        bool, typer.Option("--fix", help="Write FILE.fixed.csv, where there is only one way to correct it.")
+    ] = False,
+    workspace: WorkspaceOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Say everything that a leaderboard could refuse a file for.
+
+    In a workspace also, as warnings: values unlike those on the validation clips, and earlier submissions that are
+    nearly the same.
+    """
+    from abawkit.challenge import EMI
+    from abawkit.cli import console
+    from abawkit.data.labels import load_official
+    from abawkit.data.layout import ChallengeFolder
+    from abawkit.errors import UsageError
+    from abawkit.submission.form import examine, listed_test_ids, read_bytes
+    from abawkit.submission.mend import mend
+    from abawkit.submission.unusual import compare_values, find_reference, look_back
+
+    task, opened = EMI, None
+    try:
+        opened = open_workspace(workspace)
+    except UsageError:
+        if workspace is not None:
+            raise
+    else:
+        task = opened.task
+    folder = data if data is not None else None if opened is None or opened.settings.data is None else opened.data
+    official = None if folder is None else load_official(ChallengeFolder.open(folder, task))
+    ids = None if official is None else official.test_ids or None
+    if test_ids is not None:
+        ids = listed_test_ids(test_ids, task)
+    found = examine(read_bytes(file), file, task, ids, int_ids=int_ids)
+    report = found.report
+    near: list[Earlier] = []
+    if opened is not None and len(found.ids):
+        reference = find_reference(opened, file, official)
+        if reference is not None:
+            compare_values(found, reference, task, file)
+        near = look_back(opened, found, file)
+        report.about["earlier"] = [one.to_json() for one in near]
+    mended = mend(file, task, ids, int_ids=int_ids) if fix else None
+    if as_json:
+        console.print_json(report.to_json() | ({} if mended is None else {"fixed": mended.to_json()}))
+    else:
+        console.show_report(report)
+        show_nearest(near)
+        if mended is not None:
+            _show_mended(mended.path, mended.changes)
+    if not report.ok and mended is None:
+        raise typer.Exit(3)
+
+
+def show_nearest(near: Sequence[Earlier]) -> None:
+    """Prints how near the nearest earlier submissions are: what correlates less teaches more."""
+    from abawkit.cli import console
+
+    screen = console.out()
+    for one in near[:_SHOWN]:
+        screen.print(one.words, style="yellow" if one.near or one.same else None, markup=False, soft_wrap=True)
+    if len(near) > _SHOWN:
+        screen.print(f"… and {len(near) - _SHOWN} more earlier submissions; --json lists all", style="dim")
+
+
+def _show_mended(path: Path | None, changes: Sequence[str]) -> None:
+    from abawkit.cli import console
+
+    screen = console.out()
+    if path is None:
+        screen.print("there was nothing to correct")
+        return
+    screen.print(f"wrote {path}, which has no errors; changed:", soft_wrap=True, markup=False)
+    for change in changes:
+        screen.print(f"  {change}", markup=False)

@@ -1,0 +1,278 @@
+"""``abawkit submit --portfolio``: which few entries, sent together, have the best best.
+
+Only the best of a team's entries counts, so an entry is worth what it may add to the others: much when it is good and
+errs otherwise than they do, little when it says what they say. The rule:
+
+1. The score ``s`` of every candidate is taken on the same held-out clips, and its error, with all correlations, from
+   the same bootstrap resamples of them: a covariance ``V``. The test set has N clips where the scores come from n, so
+   the scores there are taken to be normal with mean ``s`` and covariance ``V (1 + n / N)``: what is not known of the
+   true score, and what chance does on the test clips.
+2. A refit has no score. It stands with its parent's, and its error is ``r`` times its parent's plus an independent one,
+   where ``r`` is the correlation of both predictions of the test clips. That it was trained on more clips is not
+   counted, and on equal scores it comes first.
+3. The best is taken first. Then, one by one, what raises the expected maximum of those taken most (10,000 pairs of
+   opposite draws, seeded).
+4. What correlates with one taken before, or with a submission that was sent, as :data:`NEARLY_THE_SAME` or more on the
+   test clips, is left out.
+
+To choose among many by their scores flatters what is chosen: the expected best tells which entries go together, not
+what the leaderboard will say.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from abawkit.evaluation.bootstrap import Interval
+from abawkit.evaluation.combine import correlations
+from abawkit.evaluation.paired import short
+from abawkit.fileio import digest_file
+from abawkit.metrics import pearson
+from abawkit.submission.candidates import Candidate, Candidates, find_candidates
+from abawkit.submission.coverage import predicting
+from abawkit.submission.ledger import count_sent, read_ledger
+from abawkit.submission.unusual import NEARLY_THE_SAME, earlier_files, read_values
+from abawkit.training.runs import Run, list_runs
+from abawkit.workspace import Workspace
+
+Array = NDArray[np.float64]
+
+_PAIRS = 10_000
+
+
+@dataclass(frozen=True)
+class Proposal:
+    """One proposed entry.
+
+    Attributes:
+        name: The run, or system and split where seeds are averaged.
+        runs: Names of its runs.
+        score: Its score on the shared held-out clips and the interval; of refits their parents'.
+        parents: Of refits, whose score that is; else none.
+        gain: By how much it raises the expected best score of the entries before it; of the first, the score itself.
+        correlations: With each entry before it: mean Pearson r of the predictions of the test clips.
+        reason: Why it is proposed.
+        commands: What writes it.
+    """
+
+    name: str
+    runs: tuple[str, ...]
+    score: Interval
+    parents: tuple[str, ...]
+    gain: float
+    correlations: tuple[float, ...]
+    reason: str
+    commands: tuple[str, ...]
+
+    def to_json(self) -> dict[str, Any]:
+        """Returns the attributes; the score is ``value``, ``bca``, ``percentile``, ``partial`` and ``undefined``."""
+        return {
+            "name": self.name,
+            "runs": list(self.runs),
+            "score": self.score.to_json(),
+            "parents": list(self.parents),
+            "gain": self.gain,
+            "correlations": list(self.correlations),
+            "reason": self.reason,
+            "commands": list(self.commands),
+        }
+
+
+@dataclass(frozen=True)
+class Portfolio:
+    """The proposed entries.
+
+    Attributes:
+        proposals: In the order in which they were chosen.
+        wanted: How many were asked for.
+        clips: Number of held-out clips that the scores are of.
+        drawn: What the errors were resampled by, in words.
+        expected: Expected best score of all proposals together.
+        left_out: What was not proposed, and why.
+        more: What would add candidates, one sentence each; empty where there are enough.
+        sent: How many entries were sent already, and how many may be.
+    """
+
+    proposals: tuple[Proposal, ...]
+    wanted: int
+    clips: int
+    drawn: str
+    expected: float
+    left_out: dict[str, str]
+    more: tuple[str, ...]
+    sent: tuple[int, int | None]
+
+    def to_json(self) -> dict[str, Any]:
+        """Returns the keys that ``--json`` promises."""
+        return {
+            "wanted": self.wanted,
+            "proposals": [proposal.to_json() for proposal in self.proposals],
+            "n": self.clips,
+            "resampled": self.drawn,
+            "expected_best": self.expected,
+            "left_out": self.left_out,
+            "more": list(self.more),
+            "entries": {"sent": self.sent[0], "allowed": self.sent[1]},
+        }
+
+
+def propose(workspace: Workspace, count: int = 5) -> Portfolio:
+    """Returns so many different entries, or as many as there are; nothing is written.
+
+    Args:
+        workspace: The workspace.
+        count: How many; at least 1.
+
+    Raises:
+        UsageError: There are no test clips, or nothing that could be submitted.
+        AbawkitError: A file is damaged, or runs do not agree on the labels.
+    """
+    candidates = find_candidates(workspace)
+    found, left_out = candidates.found, dict(candidates.left_out)
+    similar = correlations(np.stack([one.test for one in found]))
+    open_ = _not_sent(workspace, candidates, left_out)
+    scores = np.array([one.score.value for one in found])
+    resampled, agrees = np.stack([one.resampled for one in found], axis=1), np.array([one.agrees for one in found])
+    draws = draw_scores(scores, resampled, agrees, len(candidates.ids) / len(candidates.test_ids))
+    first = [not one.parents for one in found]  # on equal scores refits come before others
+    chosen: list[int] = []
+    gains: list[float] = []
+    best = np.full(len(draws), -np.inf)
+    while open_ and len(chosen) < count:
+        if not chosen:
+            pick = min(open_, key=lambda index: (-scores[index], first[index], found[index].name))
+            gains.append(float(scores[pick]))
+        else:
+            added = {index: float((np.maximum(best, draws[:, index]) - best).mean()) for index in open_}
+            pick = min(open_, key=lambda index: (-added[index], first[index], found[index].name))
+            gains.append(added[pick])
+        chosen.append(pick)
+        best = np.maximum(best, draws[:, pick])
+        for index in [index for index in open_ if index != pick and similar[index, pick] >= NEARLY_THE_SAME]:
+            r = short(similar[index, pick], 3)
+            left_out[found[index].name] = f"it says nearly the same as {found[pick].name} (r {r} on the test clips)"
+            open_.remove(index)
+        open_.remove(pick)
+    for index in open_:
+        left_out[found[index].name] = f"{count} others raise the expected best score more"
+    proposals = tuple(
+        _proposal(workspace, found[pick], chosen[:place], gains[place], similar[pick], found)
+        for place, pick in enumerate(chosen)
+    )
+    return Portfolio(
+        proposals,
+        count,
+        len(candidates.ids),
+        candidates.drawn.words,
+        float(best.mean()) if chosen else float("nan"),
+        left_out,
+        _more(found) if len(chosen) < count else (),
+        count_sent(workspace),
+    )
+
+
+def draw_scores(scores: Array, resampled: Array, agrees: Array, share: float, *, seed: int = 0) -> Array:
+    """Returns drawn test scores ``[2 · 10,000, C]``: normal about the scores, every draw with its opposite.
+
+    Args:
+        scores: ``[C]``.
+        resampled: Scores of the same bootstrap resamples ``[R, C]``, whose covariance is that of the errors; resamples
+            in which one is not defined are left out.
+        agrees: ``[C]``: how far the error is the resampled one, in [-1, 1]; the rest is independent, of the same size.
+        share: Clips that the scores come from, per test clip.
+        seed: Seed of the draws.
+
+    >>> resampled = np.random.default_rng(1).normal(0, 0.01, (2000, 2))
+    >>> draws = draw_scores(np.array([0.5, 0.5]), resampled, np.array([1.0, 1.0]), share=1.0)
+    >>> draws.shape, draws.mean(axis=0).round(6).tolist()
+    ((20000, 2), [0.5, 0.5])
+    >>> round(float(draws.max(axis=1).mean()), 3)  # .5 + .01 · √2 / √π
+    0.508
+    """
+    kept, count = resampled[np.isfinite(resampled).all(axis=1)], len(scores)
+    spread = np.cov(kept, rowvar=False).reshape(count, count) if len(kept) > 1 else np.zeros((count, count))
+    values, vectors = np.linalg.eigh(spread * (1 + share))
+    root = vectors * np.sqrt(np.maximum(values, 0))
+    common, alone = np.random.default_rng(seed).standard_normal((2, _PAIRS, count))
+    r = np.clip(agrees, -1, 1)
+    errors = r * (common @ root.T) + np.sqrt(1 - r * r) * np.linalg.norm(root, axis=1) * alone
+    return np.asarray(scores + np.concatenate([errors, -errors]))
+
+
+def _not_sent(workspace: Workspace, candidates: Candidates, left_out: dict[str, str]) -> list[int]:
+    """Returns which candidates say something else than every submission that was sent; the others are noted."""
+    sent = {entry.sha256 for entry in read_ledger(workspace) if entry.sent}
+    kept = dict(enumerate(candidates.found))
+    for path in earlier_files(workspace) if sent else ():
+        if digest_file(path) not in sent:
+            continue
+        values = read_values(path, workspace.task)
+        rows = [row for row, clip in enumerate(candidates.test_ids) if clip in values]
+        theirs = np.array([values[candidates.test_ids[row]] for row in rows])
+        for index, one in list(kept.items()):
+            r = float(np.mean(pearson(one.test[rows], theirs))) if len(rows) > 1 else 0.0
+            if r >= NEARLY_THE_SAME:
+                left_out[one.name] = f"it says nearly the same as {path.name}, which was sent (r {short(r, 3)})"
+                del kept[index]
+    return list(kept)
+
+
+def _proposal(
+    workspace: Workspace, one: Candidate, before: Sequence[int], gain: float, similar: Array, found: Sequence[Candidate]
+) -> Proposal:
+    run, seeds = one.runs[0], len(one.runs)
+    if one.parents:
+        stand = "it stands with that of" if seeds == 1 else "the mean stands with that of"
+        many = "a refit" if seeds == 1 else f"{seeds} refits"
+        what = f"{many} on all labelled clips, without a score of its own: {stand} {', '.join(one.parents)}"
+    elif run.is_ensemble:
+        what = f"an ensemble of {len(run.config['members'])} runs by {run.metrics['method']}, its score cross-fitted"
+    elif run.origin or run.config["kind"] == "import":
+        what = "an imported run"
+    else:
+        what = f"the mean of {seeds} seeds" if seeds > 1 else "a single run"
+    if not before:
+        why = "the highest score"
+    else:
+        nearest = max(before, key=lambda index: similar[index])
+        place = list(before).index(nearest) + 1
+        adds = f"adds {short(gain)}" if gain >= 0.00005 else "adds hardly anything"
+        why = f"{adds} to the expected best; r {short(similar[nearest], 3)} with entry {place}, the nearest"
+    together = tuple(float(similar[index]) for index in before)
+    names = tuple(each.name for each in one.runs)
+    return Proposal(
+        one.name, names, one.score, one.parents, gain, together, f"{what}; {why}", _commands(workspace, one)
+    )
+
+
+def _commands(workspace: Workspace, one: Candidate) -> tuple[str, ...]:
+    if len(one.runs) == 1:
+        return (_submit(one.runs[0]),)
+    names = sorted(run.name for run in one.runs)
+    for run in list_runs(workspace):
+        if run.is_ensemble and sorted(predicting(run)) == names and len(run.config["averaged"]) == 1:
+            return (_submit(run),)
+    file = f"submissions/{one.name.replace(' ', '-')}{'' if one.parents else f'-{len(names)}seeds'}.csv"
+    return f"abawkit ensemble {' '.join(names)} --method mean", f"abawkit submit --out {file}"
+
+
+def _submit(run: Run) -> str:
+    option = "--ensemble" if run.is_ensemble else "--run"
+    return f"abawkit submit {option} {run.name} --out submissions/{run.name}.csv"
+
+
+def _more(found: Sequence[Candidate]) -> tuple[str, ...]:
+    said = ["another system differs more than another seed does: abawkit systems list"]
+    trained = [one for one in found if one.runs[0].config["kind"] == "run"]
+    own = [one for one in trained if not one.parents]
+    if own and len(own) == len(trained):
+        best = max(own, key=lambda one: one.score.value).runs[0].name
+        said.append(f"a refit on all labelled clips: abawkit train --refit {best}")
+    if len(own) > 1 and not any(one.runs[0].is_ensemble for one in found):
+        said.append("an ensemble: abawkit ensemble")
+    return tuple(said)
