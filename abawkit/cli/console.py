@@ -106,7 +106,7 @@ class _Lines:
             self._before, self._from = self._done, now
             if not note:
                 return
-        if amount and now - self._last >= self._every:
+        if (amount or note) and now - self._last >= self._every:
             self._last = now
             count = f"{self._done}" + (f"/{self._total}" if self._total is not None else "")
             told = ", ".join(part for part in (note, self._left(now)) if part)

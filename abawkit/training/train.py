@@ -32,6 +32,7 @@ from abawkit.training.predict import predict_table, run_stores, test_ids
 from abawkit.training.runs import Run, write_predictions
 from abawkit.training.stages import fusion_stage, summary_of, unimodal_stage
 from abawkit.training.trackers import chosen_trackers, tracked
+from abawkit.training.watch import watched
 from abawkit.training.work import TRAINING_VERSION, Log, Replay, Work
 from abawkit.workers import in_processes
 from abawkit.workspace import Workspace
@@ -133,7 +134,8 @@ def train_many(
             alone = settings.model_copy(update={"threads": 1})
             each_alone = replace(workspace, settings=workspace.settings.model_copy(update={"training": alone}))
             one = partial(_one, each_alone, names, features, allow_lite)
-            made = list(in_processes(one, parts, workers=min(cores, len(parts)), bar=bar, chunk=1, inline_below=2))
+            with watched(workspace.stages, workspace.runs, bar):
+                made = list(in_processes(one, parts, workers=min(cores, len(parts)), bar=bar, chunk=1, inline_below=2))
     return [Run.open(paths[index]) for index in range(len(names)) for paths in made]
 
 
