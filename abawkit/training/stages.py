@@ -26,7 +26,7 @@ from abawkit.models.fusion import FusionModel
 from abawkit.training.batches import ClipData
 from abawkit.training.checkpoint import fusion_config, load_state, load_weights, save_weights
 from abawkit.training.compiled import CompiledTrainer
-from abawkit.training.loop import AutogradTrainer, Fit, Trainer, fit, predict_rows
+from abawkit.training.loop import AutogradTrainer, Fit, Forward, Trainer, fit, predict_rows
 from abawkit.training.trackers import Tracking
 from abawkit.training.work import Work
 
@@ -95,15 +95,10 @@ def _train_stage(work: Work, modality: Modality, record: Mapping[str, Any], sign
 
     optimizer = work.optimizer([{"params": list(model.parameters())}])
     clips = work.train.only(modality)
-    trainer: Trainer = (
-        CompiledTrainer(model, clips, optimizer, modality, plan.batch_size)
-        if work.device == "cpu"
-        else AutogradTrainer(model, forward, clips, optimizer)
-    )
     fitted = fit(
         model,
         optimizer,
-        trainer,
+        _trainer(work, model, forward, clips, optimizer, modality),
         None if work.valid is None else work.valid.only(modality),
         plan,
         work.task,
@@ -152,15 +147,10 @@ def fusion_stage(work: Work, path: Path, signature: str, stages: Mapping[Modalit
     before = [row for stage in stages.values() for row in stage.history]
     optimizer = work.optimizer(groups)
     clips = _with_frozen(work.train, model)
-    trainer: Trainer = (
-        CompiledTrainer(model, clips, optimizer, "fusion", plan.batch_size)
-        if work.device == "cpu"
-        else AutogradTrainer(model, forward, clips, optimizer)
-    )
     fitted = fit(
         model,
         optimizer,
-        trainer,
+        _trainer(work, model, forward, clips, optimizer, "fusion"),
         None if work.valid is None else _with_frozen(work.valid, model),
         plan,
         work.task,
@@ -172,6 +162,14 @@ def fusion_stage(work: Work, path: Path, signature: str, stages: Mapping[Modalit
     work.tracking.rows(fitted.history)
     _say(work, "fusion", fitted)
     return fitted, model
+
+
+def _trainer(
+    work: Work, model: nn.Module, forward: Forward, clips: ClipData, optimizer: torch.optim.Optimizer, name: str
+) -> Trainer:
+    if work.device == "cpu":
+        return CompiledTrainer(model, clips, optimizer, name, work.hyper.batch_size)
+    return AutogradTrainer(model, forward, clips, optimizer)
 
 
 def _say(work: Work, name: str, fitted: Fit) -> None:
