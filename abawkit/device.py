@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import subprocess
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -31,6 +33,16 @@ def driver_gpus() -> Gpu:
         return Gpu((), None)
     rows = [line.split(", ") for line in done.stdout.splitlines() if ", " in line] if done.returncode == 0 else []
     return Gpu(tuple(row[0] for row in rows), rows[0][1] if rows else None)
+
+
+def share_processor() -> None:
+    """Lets torch's threads sleep while one waits for another; without effect where torch is already loaded.
+
+    By default they spin, on the very cores that the decoding processes need. ``OMP_WAIT_POLICY`` is left alone where
+    the user has set it.
+    """
+    if "torch" not in sys.modules:
+        os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 
 
 def pick_device(wanted: str) -> str:

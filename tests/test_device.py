@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from abawkit.device import driver_gpus, pick_device
+from abawkit.device import driver_gpus, pick_device, share_processor
 from abawkit.errors import FindingsError, UsageError
 
 pytestmark = pytest.mark.skipif(torch.cuda.is_available(), reason="torch can use this machine's GPU")
@@ -49,3 +49,18 @@ def test_the_commands_exit_with_3(extracted_copy: Path) -> None:
         done = subprocess.run(command, cwd=extracted_copy, capture_output=True, text=True, check=False)
         assert done.returncode == 3, done.stderr
         assert "580.65.06" in done.stdout and json.loads(done.stdout)["ok"] is False
+
+
+@pytest.mark.parametrize(("before", "expected"), [(None, "passive"), ("active", "active")])
+def test_torch_shares_the_processor(before: str | None, expected: str) -> None:
+    code = "import os; from abawkit.device import share_processor; share_processor(); print(os.environ[{!r}])"
+    environ = {key: value for key, value in os.environ.items() if key != "OMP_WAIT_POLICY"}
+    environ |= {} if before is None else {"OMP_WAIT_POLICY": before}
+    told = subprocess.run([sys.executable, "-c", code.format("OMP_WAIT_POLICY")], env=environ, capture_output=True)
+    assert told.stdout.decode().strip() == expected
+
+
+def test_a_loaded_torch_is_left_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("OMP_WAIT_POLICY", raising=False)
+    share_processor()
+    assert "OMP_WAIT_POLICY" not in os.environ

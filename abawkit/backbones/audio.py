@@ -16,16 +16,17 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from abawkit.backbones.batching import Computing, batches, forward
+from abawkit.backbones.batching import Computing, batches, computing, forward
 from abawkit.backbones.hub import read_config, read_processor
 from abawkit.backbones.loading import load_model
 from abawkit.errors import AbawkitError, UsageError
 
 Waveform = NDArray[np.float32]
 
-#: Most seconds of sound in one forward pass, padding included, unless a number of pieces is asked for. On a CPU one
-#: clip alone is as fast as several, and nothing is padded.
-CPU_SECONDS, GPU_SECONDS = 10, 240
+#: Most seconds of sound in one forward pass, padding included, unless a number of pieces is asked for; and on a CPU the
+#: most values of the first convolution: 10 s of sound with the published models, where one clip alone is as fast as
+#: several and nothing is padded.
+CPU_SECONDS, GPU_SECONDS, CPU_VALUES = 60, 240, 10 * 512 * 3200
 #: Model types of ``config.json`` for which frames, masks and windows are known to be right.
 MODEL_TYPES = ("wav2vec2", "hubert", "wavlm")
 
@@ -287,12 +288,15 @@ def embed_waveforms(
     values = [np.empty((grid.frames(len(waveform)), audio_model.dim), np.float32) for waveform in prepared]
     lengths = [len(piece) for piece, _, _ in pieces]
     how, rate = audio_model.how, grid.sample_rate
-    budget = how.budget(CPU_SECONDS * rate, GPU_SECONDS * rate)
-    for group in batches(lengths, budget=budget, equal=not audio_model.padded, most=how.batch):
-        for index, hidden in zip(group, forward(run, group, how, lengths.__getitem__), strict=True):
-            _, part, clip = pieces[index]
-            offset = part.start // grid.stride
-            values[clip][part.first : part.last] = hidden[part.first - offset : part.last - offset]
+    config = audio_model.model.config
+    narrow = CPU_VALUES * int(config.conv_stride[0]) // int(config.conv_dim[0])  # samples
+    budget = how.budget(min(narrow, CPU_SECONDS * rate), GPU_SECONDS * rate)
+    with computing(how):
+        for group in batches(lengths, budget=budget, equal=not audio_model.padded, most=how.batch):
+            for index, hidden in zip(group, forward(run, group, how, lengths.__getitem__), strict=True):
+                _, part, clip = pieces[index]
+                offset = part.start // grid.stride
+                values[clip][part.first : part.last] = hidden[part.first - offset : part.last - offset]
     return values
 
 

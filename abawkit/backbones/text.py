@@ -10,7 +10,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from abawkit.backbones.batching import Computing, batches, forward
+from abawkit.backbones.batching import Computing, batches, computing, forward
 from abawkit.backbones.hub import read_config
 from abawkit.backbones.loading import first_line, load_model, quiet
 from abawkit.errors import AbawkitError
@@ -143,6 +143,8 @@ def _embed(
     text_model: TextModel, texts: Sequence[str], take: Callable[[Any, Any], Sequence[NDArray[np.float32]]]
 ) -> tuple[list[NDArray[np.float32]], list[int]]:
     """Returns what ``take`` makes of each text's hidden state ``[B, L, D]`` and mask ``[B, L]``, and token counts."""
+    import torch
+
     tokenizer, how, limit = text_model.tokenizer, text_model.how, text_model.max_tokens
     # Without truncation first, because only then the length of a text that is cut is known.
     tokens = tokenizer(list(texts), verbose=False)["input_ids"] if texts else []
@@ -154,12 +156,17 @@ def _embed(
             tokens[index] = ids
 
     def run(group: Sequence[int]) -> Sequence[NDArray[np.float32]]:
-        padded = tokenizer.pad({"input_ids": [tokens[index] for index in group]}, return_tensors="pt", verbose=False)
-        inputs = padded.to(text_model.model.device)
-        return take(text_model.model(**inputs).last_hidden_state.float(), inputs["attention_mask"])
+        # Not by the tokenizer's own `pad`, which takes as long as a small model.
+        rows = np.full((len(group), max(lengths[index] for index in group)), tokenizer.pad_token_id or 0, np.int64)
+        mask = np.zeros_like(rows)
+        for row, index in enumerate(group):
+            rows[row, : lengths[index]], mask[row, : lengths[index]] = tokens[index], 1
+        inputs, seen = (torch.from_numpy(array).to(text_model.model.device) for array in (rows, mask))
+        return take(text_model.model(input_ids=inputs, attention_mask=seen).last_hidden_state.float(), seen)
 
     values: dict[int, NDArray[np.float32]] = {}
     lengths = [len(ids) for ids in tokens]
-    for group in batches(lengths, budget=how.budget(CPU_TOKENS, GPU_TOKENS), equal=False, most=how.batch):
-        values.update(zip(group, forward(run, group, how, lengths.__getitem__), strict=True))
+    with computing(how):
+        for group in batches(lengths, budget=how.budget(CPU_TOKENS, GPU_TOKENS), equal=False, most=how.batch):
+            values.update(zip(group, forward(run, group, how, lengths.__getitem__), strict=True))
     return [values[index] for index in range(len(texts))], counts

@@ -10,7 +10,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from abawkit.backbones.batching import Computing, forward
+from abawkit.backbones.batching import Computing, computing, forward
 from abawkit.backbones.hub import read_config
 from abawkit.backbones.loading import first_line, load_model, quiet
 from abawkit.backbones.pictures import Preparation, check_preparation, read_preparation
@@ -104,9 +104,10 @@ def embed_pictures(vision_model: VisionModel, pictures: Sequence[NDArray[np.uint
     pixels = pictures[0].shape[0] * pictures[0].shape[1] if len(pictures) else 1
     size = how.batch or max(1, min(MOST_PICTURES, how.budget(CPU_PIXELS, GPU_PIXELS) // pixels))
     values = np.empty((len(pictures), vision_model.model.config.hidden_size), np.float32)
-    for start in range(0, len(pictures), size):
-        batch = pictures[start : start + size]
-        values[start : start + len(batch)] = forward(run, batch, how)
+    with computing(how):
+        for start in range(0, len(pictures), size):
+            batch = pictures[start : start + size]
+            values[start : start + len(batch)] = forward(run, batch, how)
     return values
 
 

@@ -23,7 +23,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from abawkit.backbones.batching import Computing, forward
+from abawkit.backbones.batching import Computing, computing, forward
 from abawkit.backbones.hub import ModelFolder, is_offline, open_folder, refuse_code
 from abawkit.backbones.loading import first_line, quiet
 from abawkit.backbones.speech import (
@@ -239,10 +239,11 @@ def transcribe_waveforms(
         windows = {clip: _window(waveforms[clip], at[clip]) for clip in waiting}
         loud = [clip for clip, window in windows.items() if not _is_silent(window, whisper.thresholds)]
         decoded: dict[int, _Decoded] = {}
-        for first in range(0, len(loud), batch):
-            group = loud[first : first + batch]
-            inputs = [(windows[clip], heard[clip].language) for clip in group]
-            decoded.update(zip(group, forward(partial(_decode, whisper), inputs, whisper.how), strict=True))
+        with computing(whisper.how):
+            for first in range(0, len(loud), batch):
+                group = loud[first : first + batch]
+                inputs = [(windows[clip], heard[clip].language) for clip in group]
+                decoded.update(zip(group, forward(partial(_decode, whisper), inputs, whisper.how), strict=True))
         unfinished = []
         for clip, window in windows.items():
             at[clip] += _enter(whisper, heard[clip], at[clip], len(window) / SAMPLE_RATE, decoded.get(clip))

@@ -65,8 +65,13 @@ def too_many(failed: int, clips: int, allowed: str) -> bool:
     return failed > (float(share) / 100 * clips if percent else float(share))
 
 
-def list_failures(features: Path, progress: Progress) -> Path | None:
+def list_failures(features: Path, progress: Progress, opened: Mapping[Path, FeatureStore] | None = None) -> Path | None:
     """Writes every clip that failed, or was kept with a warning, to ``failures.csv`` and returns its path.
+
+    Args:
+        features: The workspace's ``features`` folder.
+        progress: What to report to.
+        opened: Folder → store, of those that were opened since they were last written.
 
     The list is of all stores below the folder ``features``; a store that cannot be read is told and left out.
     Clips that merely lack a modality are no failures and not listed. Without rows, an old file is removed, and None
@@ -75,7 +80,7 @@ def list_failures(features: Path, progress: Progress) -> Path | None:
     rows: list[list[str]] = []
     for manifest in store_manifests(features):
         try:
-            rows += _rows(FeatureStore.open(manifest.parent))
+            rows += _rows((opened or {}).get(manifest.parent) or FeatureStore.open(manifest.parent))
         except AbawkitError as error:
             progress.say(f"the failures of a damaged store are not listed: {manifest.parent}: {error.message}")
     path = features / "failures.csv"

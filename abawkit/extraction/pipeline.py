@@ -11,12 +11,12 @@ from typing import Any
 
 from abawkit.data.layout import Clip
 from abawkit.data.transcripts import made_by, mixed_transcripts
-from abawkit.device import pick_device
+from abawkit.device import pick_device, share_processor
 from abawkit.extraction.decode import DecodingPool, decoding_pool
 from abawkit.extraction.embed import embed_segment
 from abawkit.extraction.failures import list_failures, too_many
 from abawkit.extraction.plan import Plan, make_plan
-from abawkit.extraction.select import Shard, chosen, select_clips
+from abawkit.extraction.select import Shard, chosen, official_clips, select_clips
 from abawkit.extractors.sources import TEXT_FILES, Transcripts
 from abawkit.features.spec import MODALITIES, Extractor, FeatureSpec, Modality, Status
 from abawkit.features.store import MANIFEST, FeatureStore
@@ -98,6 +98,7 @@ def extractors_for(workspace: Workspace, modalities: Sequence[Modality]) -> dict
     from abawkit.backbones.batching import Computing
     from abawkit.extractors.paper import paper_extractors
 
+    share_processor()
     device = pick_device(settings.device)
     fast = settings.precision == "bfloat16" or (settings.precision == "auto" and device != "cpu")
     batch = None if settings.batch == "auto" else settings.batch
@@ -140,19 +141,20 @@ def extract(
         AbawkitError: A model is missing, the disk is full, or a worker process died.
     """
     names = chosen("modality", modalities, MODALITIES)
-    clips = select_clips(workspace, splits, only, limit, shard)
+    everyone = official_clips(workspace)
+    clips = select_clips(workspace, splits, only, limit, shard, everyone=everyone)
     wanted = sorted(clip.id for members in clips.values() for clip in members)
     available = _made(workspace, names, extractors)
-    reports = []
+    reports: dict[Path, tuple[FeatureStore, StoreReport]] = {}
+    # Not of the shard alone: one that happens to have no such clip is still a shard of the store.
+    of_all_shards = select_clips(workspace, splits, only, limit, everyone=everyone)
     with decoding_pool(workspace.settings.extract.workers) as pool:
         for modality in names:
             extractor, spec = available[modality]
             path = workspace.features / modality / spec.folder
             if workspace.sources["extract.dtype"] != "default" and spec.dtype != workspace.settings.extract.dtype:
                 progress.say(f"{modality}: stored as {spec.dtype}, whatever extract.dtype says")
-            # Not of the shard alone: one that happens to have no such clip is still a shard of the store.
-            everyone = clips if shard is None else select_clips(workspace, splits, only, limit)
-            there = (extractor.source(clip) for members in everyone.values() for clip in members)
+            there = (extractor.source(clip) for members in of_all_shards.values() for clip in members)
             if not (path / MANIFEST).exists() and not any(there):
                 # A store in which every clip is missing would be trained on without a word.
                 progress.say(f"{modality}: none of the {len(wanted)} clips has what it is made from: no store is made")
@@ -163,19 +165,19 @@ def extract(
                 _run(plan, extractor, writer, pool, progress)
                 if not (splits or only or limit):
                     writer.finish()
-            reports.append(_report(FeatureStore.open(path), wanted, plan.clips))
-    failures = list_failures(workspace.features, progress)
-    all_of_it = clips if not (splits or only or limit or shard) else None
-    texts = [store.path for store in reports if store.modality == "text"]
-    findings = [finding for path in texts for finding in _mixed(all_of_it or select_clips(workspace), path)]
+            store = FeatureStore.open(path)
+            reports[path] = store, _report(store, wanted, plan.clips)
+    opened = {path: store for path, (store, _) in reports.items()}
+    failures = list_failures(workspace.features, progress, opened)
+    texts = [store for store in opened.values() if store.spec.modality == "text"]
+    findings = [finding for store in texts for finding in _mixed(everyone, store)]
     for finding in findings:
         progress.say(f"{finding.code}: {finding.message}" + (f" ({finding.got})" if finding.got else ""))
-    return Extraction(tuple(reports), failures, tuple(findings))
+    return Extraction(tuple(report for _, report in reports.values()), failures, tuple(findings))
 
 
-def _mixed(clips: Mapping[str, Sequence[Clip]], path: Path) -> list[Finding]:
+def _mixed(clips: Mapping[str, Sequence[Clip]], store: FeatureStore) -> list[Finding]:
     """Returns the findings on a text store whose transcripts were not all made alike."""
-    store = FeatureStore.open(path)
     made = {split: [made_by(store.source(c.id)) for c in some if c.id in store] for split, some in clips.items()}
     return mixed_transcripts(made)
 

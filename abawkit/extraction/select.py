@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -60,12 +60,26 @@ def _size(clip: Clip) -> int:
         return 0
 
 
+def official_clips(workspace: Workspace) -> dict[str, list[Clip]]:
+    """Returns ``train``, ``valid`` and ``test`` → their clips.
+
+    Raises:
+        UsageError: There is no challenge folder.
+    """
+    folder = ChallengeFolder.open(workspace.data, workspace.task)
+    official = load_official(folder)
+    ids = zip(SPLITS, (official.train.ids, official.valid.ids, official.test_ids), strict=True)
+    return {name: [folder.clip(clip) for clip in members] for name, members in ids}
+
+
 def select_clips(
     workspace: Workspace,
     splits: Sequence[str] | None = None,
     only: Collection[str] | None = None,
     limit: int | None = None,
     shard: Shard | None = None,
+    *,
+    everyone: Mapping[str, Sequence[Clip]] | None = None,
 ) -> dict[str, list[Clip]]:
     """Returns split → its clips, as far as they are asked for.
 
@@ -76,22 +90,21 @@ def select_clips(
         limit: At most so many clips, the first by id.
         shard: One part of the clips: they are sorted by the size of their video or sound and dealt in turn, so that
             every shard has about the same work.
+        everyone: What :func:`official_clips` returned, where it is at hand.
 
     Raises:
         UsageError: There is no challenge folder, or a split or clip is unknown.
     """
-    folder = ChallengeFolder.open(workspace.data, workspace.task)
-    official = load_official(folder)
-    ids = {"train": official.train.ids, "valid": official.valid.ids, "test": official.test_ids}
-    members_of = {name: ids[name] for name in chosen("split", splits, SPLITS)}
-    there = {clip for members in members_of.values() for clip in members}
+    everyone = official_clips(workspace) if everyone is None else everyone
+    members_of = {name: everyone[name] for name in chosen("split", splits, SPLITS)}
+    there = {clip.id for members in members_of.values() for clip in members}
     if unknown := sorted(set(only or ()) - there):
         raise UsageError("these are no clips of the chosen splits", got=", ".join(unknown[:5]), path=workspace.data)
     if shard is not None:
-        there &= shard.of([folder.clip(clip) for clip in sorted(there)])
+        there &= shard.of([clip for members in members_of.values() for clip in members])
         only = None if only is None else set(only) & there
     kept = set(sorted(there if only is None else set(only))[:limit])
-    return {name: [folder.clip(clip) for clip in members if clip in kept] for name, members in members_of.items()}
+    return {name: [clip for clip in members if clip.id in kept] for name, members in members_of.items()}
 
 
 def chosen(what: str, wanted: Sequence[Any] | None, known: Sequence[Any]) -> list[Any]:

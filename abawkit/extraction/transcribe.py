@@ -36,9 +36,9 @@ from abawkit.data.transcripts import (
     mixed_transcripts,
     open_for_writing,
 )
-from abawkit.device import pick_device
+from abawkit.device import pick_device, share_processor
 from abawkit.errors import AbawkitError, Damage, MediaError, ModalityMissing, UsageError
-from abawkit.extraction.select import select_clips
+from abawkit.extraction.select import official_clips, select_clips
 from abawkit.extractors.sources import Transcripts, media_source
 from abawkit.fileio import write_json, write_text
 from abawkit.findings import Finding
@@ -121,6 +121,7 @@ def transcribe(
         progress.say(f"{left} of {len(clips)} clips have a transcript {kept}")
     if not wanted:
         return Transcription(None, settings.whisper_model, len(clips), left)
+    share_processor()
     device = pick_device(settings.device)
     thresholds = Thresholds(
         no_speech=settings.whisper_no_speech,
@@ -152,7 +153,7 @@ def transcribe(
     made = TranscriptSet(path, recogniser)
     heard = [made.clips[clip.id] for clip in wanted]
     words = Transcripts((made,))
-    everyone = select_clips(workspace, None, None, None)
+    everyone = official_clips(workspace)
     findings = mixed_transcripts({s: [made_by(words.source(clip)) for clip in c] for s, c in everyone.items()})
     return Transcription(
         path=path,

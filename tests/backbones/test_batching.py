@@ -1,3 +1,4 @@
+import warnings
 from collections.abc import Sequence
 
 import pytest
@@ -5,7 +6,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from abawkit.backbones.batching import Computing, batches, forward
+from abawkit.backbones.batching import Computing, batches, computing, forward
 from abawkit.errors import AbawkitError
 
 
@@ -26,7 +27,6 @@ def test_full_device_halves_the_batch() -> None:
 
     def run(batch: Sequence[int]) -> list[int]:
         sizes.append(len(batch))
-        assert torch.is_inference_mode_enabled()
         if len(batch) > 2:
             raise torch.OutOfMemoryError("CUDA out of memory")
         return [item * 10 for item in batch]
@@ -36,6 +36,17 @@ def test_full_device_halves_the_batch() -> None:
     assert sizes == [5, 2, 3, 1, 2]
     assert forward(run, [6, 7, 8, 9], how) == [60, 70, 80, 90]
     assert sizes[5:] == [2, 2]  # what did not fit is not tried again
+
+
+def test_what_is_computed_is_not_recorded_and_nobody_talks(capsys: pytest.CaptureFixture[str]) -> None:
+    matrix = torch.ones(2, 2, requires_grad=True)
+    with computing(Computing(precision="bfloat16")):
+        made = matrix @ matrix
+        warnings.warn("chatter", stacklevel=1)
+    assert made.dtype == torch.bfloat16 and made.is_inference()
+    with computing(Computing()):
+        assert (matrix @ matrix).dtype == torch.float32
+    assert (matrix @ matrix).requires_grad and capsys.readouterr() == ("", "")
 
 
 def test_a_single_item_that_does_not_fit() -> None:
