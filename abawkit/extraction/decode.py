@@ -32,8 +32,9 @@ class DecodingPool:
         """Yields each clip's decoded form, or the exception that says why there is none, in order."""
         if extractor.spec.modality == "text":  # a small file each: a process would cost more than it saves
             for clip in clips:
-                yield _load(extractor, clip)
-                task.advance(1, clip.id)
+                result = _load(extractor, clip)
+                task.advance(1, clip.id)  # before the clip is given away: nobody comes back after the last one
+                yield result
             return
         if self._executor is None:
             self._executor = worker_pool(self._workers)
@@ -51,8 +52,8 @@ class DecodingPool:
                 waiting.popleft()
                 if isinstance(result, Loaded):
                     size += (result.data.nbytes - size) // 8 + 1
-                yield result
                 task.advance(1, clip.id)
+                yield result
         except BrokenProcessPool as error:
             near = ", ".join(clip.id for clip, _ in waiting)
             raise AbawkitError(

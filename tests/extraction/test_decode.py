@@ -1,5 +1,7 @@
 """Clips decoded ahead in worker processes."""
 
+from contextlib import closing
+from itertools import islice
 from typing import Any
 
 import numpy as np
@@ -9,6 +11,16 @@ from abawkit.errors import AbawkitError, MediaError
 from abawkit.extraction.decode import decoding_pool
 from abawkit.features.spec import FeatureSpec, Loaded
 from abawkit.progress import SILENT
+
+
+class Counter:
+    """A task that remembers how far it came."""
+
+    def __init__(self) -> None:
+        self.done = 0
+
+    def advance(self, amount: int = 1, note: str = "") -> None:
+        self.done += amount
 
 
 class Growing:
@@ -41,3 +53,14 @@ def test_every_clip_in_order_whatever_their_sizes() -> None:
                 else:
                     assert isinstance(result, Loaded) and result.data[0] == number
         assert list(pool.load(Growing(), [], task)) == []
+
+
+def test_the_last_clip_counts_too() -> None:
+    clips = [Clip(f"{number:05d}") for number in range(5)]
+    words = Growing()
+    words.spec = FeatureSpec("text", "growing", 1, "test/1")
+    for extractor in (Growing(), words):
+        task = Counter()
+        with decoding_pool(1) as pool, closing(pool.load(extractor, clips, task)) as loaded:
+            assert len(list(islice(loaded, len(clips)))) == len(clips)  # and nobody asks for one more
+        assert task.done == len(clips)
