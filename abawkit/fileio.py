@@ -96,6 +96,8 @@ def json_ready(value: Any) -> Any:
     >>> json_ready({"r": float("nan"), "at": (1, Path("a"))})
     {'r': None, 'at': [1, 'a']}
     """
+    if value is None or isinstance(value, str):  # most of what there is
+        return value
     if isinstance(value, dict):
         return {str(key): json_ready(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
@@ -104,7 +106,7 @@ def json_ready(value: Any) -> Any:
         return float(value) if value == value and abs(value) != float("inf") else None
     if isinstance(value, Path):
         return str(value)
-    if hasattr(value, "item") and not isinstance(value, str | bytes):  # a numpy scalar
+    if hasattr(value, "item"):  # a numpy scalar
         return json_ready(value.item())
     return value
 
