@@ -229,35 +229,47 @@ def overhead(scratch: Path) -> None:
         print(f"overhead  {kind:7s} {rates}: {loops / taken:.1f} times", flush=True)
 
 
-def rate(scratch: Path) -> None:
-    """Prints the rate of the forward pass alone and of the whole extraction, with models of the real sizes."""
+#: Sizes of the batches that are tried for the forward pass alone, and clips of the whole extraction.
+ON_CPU: dict[str, tuple[tuple[int, ...], int]] = {"text": ((8, 16, 32), 191), "audio": ((1, 2, 4), 24),
+                                                  "vision": ((8, 16, 32), 4)}  # fmt: skip
+ON_GPU: dict[str, tuple[tuple[int, ...], int]] = {"text": ((32, 128, 512), 1919), "audio": ((8, 16, 32), 600),
+                                                  "vision": ((64, 128, 256), 600)}  # fmt: skip
+
+
+def rate(scratch: Path, device: str = "cpu") -> None:
+    """Prints the rate of the forward pass alone and of the whole extraction, with models of the real sizes.
+
+    On a GPU in bfloat16, as an extraction is there; what decoding alone does is printed too: the rate cannot pass it.
+    """
+    from abawkit.device import share_processor
+
+    share_processor()  # as an extraction does, and for both sides of the ratio
     import torch
     from transformers import AutoModel
 
     from abawkit.data.layout import ChallengeFolder
+    from abawkit.extraction.decode import decoding_pool
     from abawkit.extraction.pipeline import extract, extractors_for
     from abawkit.media.audio import decode_audio
+    from abawkit.progress import SILENT
 
-    challenge = scratch / "real"
-    ids = typical(challenge, 192, distinct=24)
+    challenge, kinds, seconds = scratch / "real", ON_CPU if device == "cpu" else ON_GPU, 7
+    ids = typical(challenge, 1 + max(count for _, count in kinds.values()), distinct=24, seen=600)
     models = full(scratch / "full")
     rng = np.random.default_rng(0)
-    work = workspace(scratch / "full-work", challenge, models)
+    work = workspace(scratch / "full-work", challenge, models, **{"extract.device": device})
     folder = ChallengeFolder.open(challenge, work.task)
-    used, spare = {"text": ids[:-1], "audio": ids[:24], "vision": ids[:4]}, ids[-1:]
-    for kind, unit, sizes in (("text", "texts", (8, 16, 32)), ("audio", "s of sound", (1, 2, 4)),
-                              ("vision", "pictures", (8, 16, 32))):  # fmt: skip
-        clips = [folder.clip(clip) for clip in used[kind]]
+    for (kind, (sizes, count)), unit in zip(kinds.items(), ("texts", "s of sound", "pictures"), strict=True):
+        clips = [folder.clip(clip) for clip in ids[:count]]
         if kind == "text":
             units: float = len(clips)
         elif kind == "audio":
             units = sum(len(decode_audio(clip.audio).waveform) for clip in clips if clip.audio) / SAMPLE_RATE
         else:
             units = sum(len(list(clip.faces.glob("*.jpg"))) for clip in clips if clip.faces)
-        model = AutoModel.from_pretrained(models[kind]).eval()
-        seconds = 7
+        model = AutoModel.from_pretrained(models[kind]).eval().to(device)
         best = 0.0
-        with torch.inference_mode():
+        with torch.inference_mode(), torch.autocast(device.partition(":")[0], torch.bfloat16, device != "cpu"):
             for size in sizes:
                 inputs: Any = torch.from_numpy(rng.normal(size=(size, seconds * SAMPLE_RATE)).astype(np.float32))
                 if kind == "vision":
@@ -265,19 +277,28 @@ def rate(scratch: Path) -> None:
                 elif kind == "text":
                     words = [clip.text.read_text() for clip in clips[:size] if clip.text]
                     inputs = _tokenizer(models["text"])(words, padding=True, return_tensors="pt")["input_ids"]
-                model(inputs[:1])
+                inputs = inputs.to(device)
                 rounds = max(1, max(sizes) // size)
-                taken = timed(lambda model=model, inputs=inputs, rounds=rounds: [model(inputs) for _ in range(rounds)])
+
+                def passes(rounds: int, model: Any = model, inputs: Any = inputs) -> None:
+                    for _ in range(rounds):
+                        made = model(inputs)
+                    made.last_hidden_state[0, 0, 0].item()  # waits for a GPU
+
+                passes(1)
+                taken = timed(lambda passes=passes, rounds=rounds: passes(rounds))
                 best = max(best, rounds * size * (seconds if kind == "audio" else 1) / taken)
         del model
         # One clip first: the model is in memory then, as it is for all but the first clips of a challenge.
         made = extractors_for(work, [kind])
-        extract(work, modalities=[kind], only=spare, extractors=made)
-        taken = timed(lambda kind=kind, made=made: extract(work, modalities=[kind], only=used[kind], extractors=made))
-        ours = units / taken
-        print(
-            f"rate      {kind:7s} forward {best:6.2f}, end to end {ours:6.2f} {unit}/s: {ours / best:.0%}", flush=True
-        )
+        extract(work, modalities=[kind], only=ids[-1:], extractors=made)
+        some = {"modalities": [kind], "only": ids[:count], "extractors": made}
+        taken = timed(lambda some=some: extract(work, **some))
+        with decoding_pool(0) as pool, SILENT.task("decode") as task:
+            list(pool.load(made[kind], clips[:2], task))
+            alone = timed(lambda made=made[kind], clips=clips: [None for _ in pool.load(made, clips, task)])
+        told = f"decoding alone {units / alone:8.1f}, forward {best:8.2f}, end to end {units / taken:8.2f} {unit}/s"
+        print(f"rate      {kind:7s} {told}: {units / taken / best:.0%} of forward", flush=True)
 
 
 def _tokenizer(path: Path) -> Any:
@@ -362,9 +383,11 @@ def main() -> None:
     parts = {"overhead": overhead, "rate": rate, "long": long, "scan": scan}
     parser = argparse.ArgumentParser()
     parser.add_argument("parts", nargs="*", choices=[*parts, []], default=list(parts))
-    for name in parser.parse_args().parts:
+    parser.add_argument("--device", default="cpu", help="cuda:0: the rate on a GPU")
+    options = parser.parse_args()
+    for name in options.parts:
         with tempfile.TemporaryDirectory() as folder:
-            parts[name](Path(folder))
+            rate(Path(folder), options.device) if name == "rate" else parts[name](Path(folder))
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
     print(f"largest memory of this process: {peak:.0f} MiB")
 
