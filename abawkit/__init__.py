@@ -13,8 +13,11 @@ Every command of the command line is one function that a notebook can call::
 The names are loaded when they are first used, so that ``import abawkit`` costs nothing.
 """
 
-from importlib import import_module
-from typing import Any
+from __future__ import annotations
+
+TYPE_CHECKING = False  # not from typing: Ctrl-C during an import that comes before __main__ shows a traceback
+if TYPE_CHECKING:
+    from typing import Any
 
 __version__ = "0.1.0"
 
@@ -50,6 +53,8 @@ def __getattr__(name: str) -> Any:
     home = _HOMES.get(name)
     if home is None:
         raise AttributeError(f"module 'abawkit' has no attribute '{name}'")
+    from importlib import import_module
+
     return getattr(import_module(home), name)
 
 

@@ -24,11 +24,12 @@ EXTRACTION_KILLS, TRANSCRIPTION_KILLS, TRAINING_KILLS = 50, 10, 30
 
 
 def test_extraction(fresh: Path) -> None:
-    environ = {"ABAWKIT_EXTRACT_SEGMENT_CLIPS": "2"}
+    environ = {"ABAWKIT_EXTRACT_SEGMENT_CLIPS": "1"}
     job = Job(("extract", "--workers", "2"), "features", "*/*/segment-*.h5", environ)
     tally = kill_to_the_same_end(job, fresh, EXTRACTION_KILLS, random.Random(1))
     print(tally)
-    assert len(tally.quarters) == 4 and len(tally.phases) >= 4
+    assert len(tally.quarters) == 4 and len(tally.phases) >= 6
+    assert tally.phases.total() == EXTRACTION_KILLS and tally.ends <= 2
 
 
 def test_transcription(fresh: Path, tmp_path: Path) -> None:

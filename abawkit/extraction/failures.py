@@ -12,8 +12,11 @@ from pathlib import Path
 from abawkit.errors import AbawkitError, MediaError
 from abawkit.features.spec import Status
 from abawkit.features.store import FeatureStore, store_manifests
-from abawkit.fileio import json_ready, write_text
+from abawkit.fileio import json_ready, locked, write_text
 from abawkit.progress import Progress
+
+#: How long to wait for another extraction of the workspace that is writing the list, which takes a moment (seconds).
+_PATIENCE = 30.0
 
 COLUMNS = ("clip", "modality", "store", "outcome", "step", "exception", "message", "retry")
 
@@ -75,21 +78,29 @@ def list_failures(features: Path, progress: Progress, opened: Mapping[Path, Feat
 
     The list is of all stores below the folder ``features``; a store that cannot be read is told and left out.
     Clips that merely lack a modality are no failures and not listed. Without rows, an old file is removed, and None
-    comes back.
+    comes back. What a process left that was killed while it wrote the list is removed.
+
+    Raises:
+        AbawkitError: The folder cannot be written to.
     """
     rows: list[list[str]] = []
+    if not features.is_dir():
+        return None
     for manifest in store_manifests(features):
         try:
             rows += _rows((opened or {}).get(manifest.parent) or FeatureStore.open(manifest.parent))
         except AbawkitError as error:
             progress.say(f"the failures of a damaged store are not listed: {manifest.parent}: {error.message}")
     path = features / "failures.csv"
-    if not rows:
-        path.unlink(missing_ok=True)
-        return None
-    table = io.StringIO()
-    csv.writer(table, lineterminator="\n").writerows([COLUMNS, *rows])
-    write_text(path, table.getvalue())
+    with locked(features, "listing failures", wait=_PATIENCE):
+        for left in features.glob(".tmp-*"):
+            left.unlink()
+        if not rows:
+            path.unlink(missing_ok=True)
+            return None
+        table = io.StringIO()
+        csv.writer(table, lineterminator="\n").writerows([COLUMNS, *rows])
+        write_text(path, table.getvalue())
     return path
 
 

@@ -126,7 +126,7 @@ def make_plan(
         done=sum(there.values()),
         changed=changed,
         failed=failed,
-        bytes_needed=round(len(work) * _frames_per_clip(store) * _bytes_per_frame(store.spec)),
+        bytes_needed=round(len(work) * _frames_per_clip(store) * _bytes_per_frame(store.spec)) if work else 0,
         todo=todo,
         there=there,
     )

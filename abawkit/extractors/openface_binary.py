@@ -11,12 +11,15 @@ import signal
 import subprocess
 import sys
 import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 from abawkit.errors import AbawkitError, MediaError, UsageError
 from abawkit.extractors.openface import OpenFaceTable, read_openface
-from abawkit.fileio import digest, digest_file
+from abawkit.fileio import digest, digest_file, locked
 
 #: Folders of models that lie beside the program; which of them are there changes what it computes.
 _MODELS = ("model", "AU_predictors", "classifiers")
@@ -28,6 +31,10 @@ LEAST_SECONDS = 60.0
 _WHOLE = 0.9
 
 _LOG = "log.txt"
+
+#: What the temporary folders are called. One whose process was killed is removed when it is so old (seconds) that it
+#: cannot be one that another process has made and not yet locked.
+_SCRATCH, _SETTLED = "abawkit-openface-", 60.0
 
 #: Runs a program that the kernel kills when the process that started it dies, which Python cannot ask for itself.
 _TIED = """
@@ -81,7 +88,8 @@ def run_openface(binary: OpenFaceBinary, video: Path, *, frames: int, limit: flo
     """Returns what OpenFace found in a video.
 
     Args:
-        binary: The program. It runs on one core, in a temporary folder, and ends with this process.
+        binary: The program. It runs on one core, in a temporary folder, and ends with this process. Should this
+            process be killed, the folder is removed by the next call, of whatever process, after a minute.
         video: The file.
         frames: Number of frames that can be decoded.
         limit: After so many seconds the program and what it started are killed.
@@ -90,8 +98,7 @@ def run_openface(binary: OpenFaceBinary, video: Path, *, frames: int, limit: flo
         AbawkitError: It could not be started, took too long, crashed, or said that it failed: worth another try.
         MediaError: It wrote no file, one that is no OpenFace CSV, or one that ends early.
     """
-    with tempfile.TemporaryDirectory(prefix="abawkit-openface-") as name:
-        folder = Path(name)
+    with _scratch() as folder:
         _run(binary.path, video.absolute(), folder, limit)
         written = sorted(folder.glob("*.csv"))
         if not written:
@@ -106,6 +113,20 @@ def run_openface(binary: OpenFaceBinary, video: Path, *, frames: int, limit: flo
             "OpenFace's CSV ends early", path=video, got=rows, expected=f"a row for each of {frames} frames"
         )
     return table
+
+
+@contextmanager
+def _scratch() -> Iterator[Path]:
+    """Yields a temporary folder, locked while it is used, and removes those that killed processes left."""
+    busy = "running OpenFace"
+    for left in Path(tempfile.gettempdir()).glob(f"{_SCRATCH}*"):
+        # Held by a process that runs, another user's, or already removed by someone else.
+        with suppress(AbawkitError, FileNotFoundError):
+            if time.time() - left.stat().st_mtime > _SETTLED:
+                with locked(left, busy):
+                    shutil.rmtree(left, ignore_errors=True)
+    with tempfile.TemporaryDirectory(prefix=_SCRATCH) as name, locked(Path(name), busy):
+        yield Path(name)
 
 
 def _run(program: Path, video: Path, folder: Path, limit: float) -> None:

@@ -11,7 +11,7 @@ def test_a_killed_extraction_ends_as_if_it_had_not_been(fresh: Path) -> None:
         ("extract", "-m", "vision", "--workers", "1"),
         "features",
         "*/*/segment-*.h5",
-        {"ABAWKIT_EXTRACT_SEGMENT_CLIPS": "8"},
+        {"ABAWKIT_EXTRACT_SEGMENT_CLIPS": "4"},
     )
     tally = kill_to_the_same_end(job, fresh, 3, random.Random(2))
-    assert tally.phases.total() == 3 and tally.ends >= 1, tally
+    assert tally.phases.total() == 3 and 1 <= tally.ends <= 2, tally

@@ -174,11 +174,23 @@ def test_it_ends_with_the_worker_that_started_it(tmp_path: Path, clip: Clip, own
     )
     try:
         pid = written(tmp_path / "pid")
+        (folder,) = own_temporary_folder.iterdir()
+        os.utime(folder, (0, 0))
+        (tmp_path / "other").mkdir()
+        other = program(tmp_path / "other", ALL)
+        other.load(clip)
+        assert folder.exists() and alive(pid), "it is old, and in use"
         os.kill(worker.pid, signal.SIGKILL)
     finally:
         worker.kill()
         worker.wait()
     assert ends(pid)
+    os.utime(folder)
+    other.load(clip)
+    assert folder.exists(), "it may be one that is not locked yet"
+    os.utime(folder, (0, 0))
+    other.load(clip)
+    assert list(own_temporary_folder.iterdir()) == [], "what the killed one left is removed"
 
 
 def test_the_program_and_its_models_are_part_of_the_signature(tmp_path: Path, clip: Clip) -> None:
