@@ -2,8 +2,8 @@
 
 The subjects of the first scenario (``same=0.15``) make the interval by clip about as much too narrow as it is found to
 be in practice (15 to 25 %). Those of the second (``same=0.3``) make it about half as wide as it should be; there the
-interval by group holds somewhat less than it says, too: 92.0 % with 100 subjects and 92.6 % with 200, the percentile
-interval 93.2 and 93.4 %.
+interval by group holds somewhat less than it says, too: 92.7 % with 100 subjects and 92.9 % with 200, the percentile
+interval 93.5 and 93.7 %.
 """
 
 import pytest

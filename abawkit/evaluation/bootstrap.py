@@ -4,6 +4,13 @@ Clips of one person, or of one seed video, err together, so whole groups are dra
 (Davison and Hinkley 1997, Sec. 3.8: drawing whole clusters, without drawing again within them). BCa corrects the
 percentile interval for bias and for skewness (Efron 1987; Efron and Tibshirani 1993, Sec. 14.3, Eq. 14.9-14.15),
 with the jackknife over the same units: everything without one unit is the whole's sums less that unit's.
+
+With few units the resamples vary too little, and how much they vary is itself uncertain. Both kinds of interval are
+expanded for that as a t interval of a mean is wider than a normal one (Hesterberg 2015, The American Statistician
+69(4), "expanded percentile interval"). For a mean the resamples' deviation is too small by the factor √((n - 1) / n);
+for r it is smaller still where units are few and alike within. The jackknife's deviation is not: on average its
+square is at least the true variance (Efron and Stein 1981, Annals of Statistics 9(3)). So the interval is expanded by
+the ratio of that one to the resamples', which for a mean is the same factor, and never by less than for a mean.
 """
 
 from __future__ import annotations
@@ -14,7 +21,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import ndtr, ndtri
+from scipy.special import ndtr, ndtri, stdtr, stdtrit
 
 from abawkit.challenge import Score
 from abawkit.evaluation.moments import Moments
@@ -23,8 +30,6 @@ Array = NDArray[np.float64]
 
 #: Resamples of an interval of a score; of the difference of two, whose p-values are corrected for their number.
 RESAMPLES, PAIRED_RESAMPLES = 2000, 10_000
-
-_ENDS = np.array([0.025, 0.975])
 
 #: So many counts of a clip in a resample are held at once.
 _BLOCK = 4_000_000
@@ -103,8 +108,9 @@ class Resampled:
             return Interval(float("nan"), float("nan"), units, resamples, 0, resamples, value)
         kept = drawn[defined]
         bias, acceleration = self._correction(index)
-        z = bias + ndtri(_ENDS)
-        ends = np.quantile(kept, np.concatenate([ndtr(bias + z / (1 - acceleration * z)), _ENDS])).tolist()
+        deviates = float(stdtrit(units - 1, 0.975)) * self._expansion(index) * np.array([-1, 1])
+        z = bias + deviates
+        ends = np.quantile(kept, ndtr(np.concatenate([bias + z / (1 - acceleration * z), deviates]))).tolist()
         partial = int((self.partial & defined).sum()) if mean else 0
         low, high, first, last = (float(end) for end in ends)
         return Interval(low, high, units, resamples, partial, undefined, value, (first, last))
@@ -134,8 +140,18 @@ class Resampled:
             return 1.0  # the same predictions
         bias, acceleration = self._correction(index)
         v = _normal((drawn < 0).sum() + (drawn == 0).sum() / 2, len(drawn)) - bias
-        share = float(ndtr(v / (1 + acceleration * v) - bias))
+        units = len(self.without)
+        share = float(stdtr(units - 1, (v / (1 + acceleration * v) - bias) / self._expansion(index)))
         return float(np.clip(2 * min(share, 1 - share), 2 / (len(drawn) + 1), 1.0))
+
+    def _expansion(self, index: int) -> float:
+        """Returns by what the resamples' deviation is multiplied: the jackknife's over it, at least √(n / (n - 1))."""
+        drawn, without = self.drawn[np.isfinite(self.drawn[:, index]), index], self.without[:, index]
+        units, spread = len(without), float(drawn.std())
+        least = float(np.sqrt(units / (units - 1)))
+        if spread == 0 or not np.isfinite(without).all():
+            return least
+        return max(least, float(without.std()) * float(np.sqrt(units - 1)) / spread)
 
     def _correction(self, index: int) -> tuple[float, float]:
         """Returns BCa's bias correction z0 and acceleration a (Eq. 14.14 and 14.15)."""

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 from scipy.stats import bootstrap, norm, pearsonr
+from scipy.stats import t as t_distribution
 
 from abawkit.data.groups import write_groups
 from abawkit.data.splits import resplit
@@ -30,6 +31,11 @@ def ends(drawn: Interval) -> list[float]:
     return [drawn.low, drawn.high]
 
 
+def expanded(units: int, level: float = 0.05) -> NDArray[np.float64]:
+    """The two quantiles of the resamples at which an expanded interval ends (Hesterberg 2015)."""
+    return norm.cdf(np.sqrt(units / (units - 1)) * t_distribution.ppf([level / 2, 1 - level / 2], units - 1))
+
+
 def test_groups_of_one_clip_are_the_bootstrap_by_clip() -> None:
     truth, prediction = noisy(90, 6, 0)
     by_clip = interval(truth, prediction)
@@ -52,7 +58,7 @@ def test_whole_groups_are_drawn() -> None:
         means.append(np.mean([np.corrcoef(truth[drawn, e], prediction[drawn, e])[0, 1] for e in range(2)]))
     found = interval(truth, prediction, groups=[str(name) for name in groups], resamples=4000)
     assert found.units == len(rows)
-    assert ends(found) == pytest.approx(np.percentile(means, [2.5, 97.5]), abs=0.015)
+    assert ends(found) == pytest.approx(np.quantile(means, expanded(len(rows))), abs=0.015)
     assert ends(found) != pytest.approx(ends(interval(truth, prediction)), abs=0.015)
 
 
@@ -213,10 +219,13 @@ def test_bca_and_percentile_agree_with_scipy() -> None:
         return float(np.corrcoef(t, p)[0, 1])
 
     found = interval(truth, prediction, resamples=20_000)
+    level = 1 - 2 * expanded(60)[0]
+    assert 0.952 < level < 0.957
     for method, ours in (("BCa", ends(found)), ("percentile", list(found.percentile))):
         theirs = bootstrap(
-            (truth[:, 0], prediction[:, 0]), r, paired=True, vectorized=False, n_resamples=20_000, method=method, rng=1
-        ).confidence_interval
+            (truth[:, 0], prediction[:, 0]), r, paired=True, vectorized=False, n_resamples=20_000, method=method, rng=1,
+            confidence_level=level,
+        ).confidence_interval  # fmt: skip
         assert ours == pytest.approx([theirs.low, theirs.high], abs=0.008)
     assert abs(found.low - found.percentile[0]) > 0.016
     assert found.value == pytest.approx(r(truth[:, 0], prediction[:, 0]))
@@ -246,7 +255,7 @@ def test_the_p_value_of_a_skewed_score_is_that_of_its_bca_interval() -> None:
     bias, skew = norm.ppf((drawn < 0.9).mean()), (apart**3).sum() / (6 * (apart**2).sum() ** 1.5)
     # The level at which the lower end of the interval is 0, found by trying (Efron and Tibshirani 1993, Eq. 14.10).
     levels = np.linspace(0.0005, 0.2, 4000)
-    z = bias + norm.ppf(levels / 2)
+    z = bias + np.sqrt(50 / 49) * t_distribution.ppf(levels / 2, 49)
     low = np.quantile(drawn, norm.cdf(bias + z / (1 - skew * z)))
     assert found.p_value(0) == pytest.approx(levels[np.argmin(np.abs(low))], rel=0.03)
     assert found.p_value(0) != pytest.approx(2 * (drawn < 0).mean(), rel=0.2)
