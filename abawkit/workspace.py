@@ -1,198 +1,26 @@
-"""A workspace: the folder in which a team works, and its settings with the source of each.
+"""A workspace: the folder in which a team works, with its settings.
 
 A workspace is a folder with an ``abawkit.toml``. It names the challenge folder, which is only ever read, and
 holds everything that abawkit writes: ``transcripts/``, ``features/``, ``splits/``, ``stages/``, ``runs/``,
-``submissions/``. A setting is taken from the flag, else from the environment (``ABAWKIT_EXTRACT_PRESET``), else
-from ``abawkit.toml``, else from the default.
+``submissions/``.
 """
 
 from __future__ import annotations
 
-import difflib
 import os
-import tomllib
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, Literal
-
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+from typing import Any
 
 from abawkit.challenge import TASKS, Task
 from abawkit.errors import UsageError
 from abawkit.fileio import write_text
+from abawkit.settings import ENV_WORKSPACE, Setting, Settings, flatten, read_settings, setting_keys
 
 CONFIG_NAME = "abawkit.toml"
 #: Its presence says that the workspace's labels and features are simulated.
 SIMULATION = "simulation.json"
-_ENV_PREFIX = "ABAWKIT_"
-_ENV_WORKSPACE = "ABAWKIT_WORKSPACE"
-
-
-def _listed(value: Any) -> Any:
-    """Returns the words of a text with commas between them; ``none`` and an empty text have none."""
-    if not isinstance(value, str):
-        return value
-    words = tuple(word.strip() for word in value.split(",") if word.strip())
-    return () if words == ("none",) else words
-
-
-class _Section(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-
-class ExtractSettings(_Section):
-    """Feature extraction."""
-
-    preset: Literal["lite", "paper"] = Field("paper", description="feature set: paper (transformers) or lite (weak)")
-    workers: int = Field(0, ge=0, le=256, description="decoding processes; 0: one per core")
-    segment_clips: int = Field(128, ge=1, le=4096, description="clips per segment file")
-    max_failures: str = Field(
-        "1%",
-        pattern=r"^[0-9]+(\.[0-9]+)?%$|^[0-9]+$",
-        coerce_numbers_to_str=True,
-        description="exit with 4 when more clips of a modality failed: a number or a share",
-    )
-    on_damage: Literal["keep", "fail"] = Field(
-        "keep", description="a clip of which only a part can be decoded: keep that part (with a warning), or fail"
-    )
-    dtype: Literal["float16", "float32"] = Field("float16", description="floating-point type of the stores")
-    device: str = Field("auto", description="auto, cpu, cuda or cuda:N")
-    text_model: str | None = Field(None, description="text encoder: model id or local folder")
-    text_pooling: Literal["cls", "mean"] | None = Field(
-        None, description="sentence embedding: the first token (cls) or the mean; default: as the model was trained"
-    )
-    text_tokens: bool = Field(False, description="one vector per token, for recurrent text models, in its own store")
-    transcripts: str = Field(
-        "auto",
-        description="words: auto (text/ files, else the workspace's), folder (text/ only), or the name of transcripts",
-    )
-    batch: Literal["auto"] | Annotated[int, Field(ge=1)] = Field(
-        "auto", description="most texts, pictures or pieces of sound in one forward pass; auto: what suits the device"
-    )
-    precision: Literal["auto", "float32", "bfloat16"] = Field(
-        "auto", description="of the matrix products; auto: bfloat16 on a GPU, float32 on a CPU"
-    )
-    whisper_model: str = Field(
-        "openai/whisper-large-v3-turbo", description="speech recogniser: model id or local folder"
-    )
-    whisper_language: str | None = Field(None, description="language code, such as en; default: found in each clip")
-    whisper_batch: int = Field(0, ge=0, description="windows of 30 s in one pass; 0: 4 on a CPU, 32 on a GPU")
-    whisper_no_speech: float = Field(0.6, ge=0, le=1, description="above it, an improbable text counts as no speech")
-    whisper_log_probability: float = Field(-1.0, le=0, description="a text of a lower mean is not believed")
-    whisper_compression: float = Field(2.4, gt=0, description="a text of a higher ratio repeats itself: not believed")
-    whisper_silence_db: float = Field(-60.0, le=0, description="sound that is nowhere louder (dB) is silence")
-    audio_model: str | None = Field(None, description="wav2vec2-family model: model id or local folder")
-    vision_model: str | None = Field(None, description="vision model: model id or local folder")
-    vision_pooling: Literal["cls", "patch-mean"] = Field("cls", description="vision: first token, or mean of patches")
-    vision_fps: float = Field(5.0, gt=0, le=1000, description="frames of the video per second, by their timestamps")
-    vision_frames: int = Field(400, ge=1, description="most crops or frames of one clip, spread evenly")
-    faces: Literal["organiser", "detect", "full-frame"] = Field(
-        "organiser", description="what the vision model sees: the organisers' crops, faces found here, or full frames"
-    )
-    no_face: Literal["full-frame", "missing"] = Field(
-        "full-frame", description="a clip without a face or crop: take its full frames, or record it as missing"
-    )
-    face_margin: float = Field(0.25, ge=0, le=4, description="share of the face's box that is added to it")
-    face_detector: Literal["auto", "yunet", "haar"] = Field(
-        "auto", description="yunet, haar (part of OpenCV), or auto: yunet where its file is on this machine"
-    )
-    yunet_model: str | None = Field(None, description="YuNet's ONNX file; default: the one in the Hugging Face cache")
-    motion: Literal["openface", "flow"] = Field("openface", description="OpenFace, or statistics of optical flow")
-    motion_confidence: bool = Field(False, description="append OpenFace's confidence to the 23 values")
-    openface_bin: str | None = Field(None, description="OpenFace's FeatureExtraction; default: CSVs in openface/")
-    openface_timeout: float = Field(30.0, gt=0, description="seconds it may take per second of video, at least 60")
-    audio_layers: str = Field("-1", description="audio layer: -1 is the last; mean:K is the mean of the last K")
-    audio_vad: bool = Field(False, description="append arousal, dominance and valence of the model's emotion head")
-
-
-class SplitSettings(_Section):
-    """Splits."""
-
-    seed: int = Field(42, ge=0, description="seed of resplit")
-
-
-class TrainingSettings(_Section):
-    """Training; a hyper-parameter that is not set is the system's own."""
-
-    seed: int = Field(42, ge=0, description="seed of the training")
-    device: str = Field("auto", description="auto, cpu, cuda or cuda:N")
-    threads: int = Field(0, ge=0, description="CPU threads of a training, 1 or 2; 0: 2 where there are two cores")
-    checkpoint_seconds: float = Field(10.0, ge=0, description="save the state for resuming this often")
-    trackers: Annotated[
-        tuple[Literal["auto", "tensorboard", "wandb", "trackio"], ...],
-        BeforeValidator(_listed),
-    ] = Field(
-        ("auto",),
-        description="who draws the epochs: tensorboard, wandb, trackio; auto: TensorBoard if it is installed; or none",
-    )
-    trackers_online: bool = Field(False, description="let wandb send the numbers to its server; else nothing is sent")
-    text_epochs: int | None = Field(None, ge=1, description="most epochs of the text stage")
-    audio_epochs: int | None = Field(None, ge=1, description="most epochs of the audio stage")
-    vision_epochs: int | None = Field(None, ge=1, description="most epochs of the vision stage")
-    motion_epochs: int | None = Field(None, ge=1, description="most epochs of the motion stage")
-    fusion_epochs: int | None = Field(None, ge=1, description="most epochs of the fusion stage")
-    batch_size: int | None = Field(None, ge=1, description="clips per batch")
-    lr: float | None = Field(None, gt=0, description="learning rate")
-    encoder_lr_scale: float | None = Field(None, ge=0, description="encoders' share of the rate during fusion")
-    weight_decay: float | None = Field(None, ge=0, description="AdamW weight decay")
-    clip_norm: float | None = Field(None, gt=0, description="gradient-norm clip")
-    patience: int | None = Field(None, ge=1, description="epochs without improvement before a unimodal stage stops")
-    fusion_patience: int | None = Field(None, ge=1, description="the same for the fusion stage")
-    dropout: float | None = Field(None, ge=0, lt=1, description="dropout")
-    modality_dropout: float | None = Field(None, ge=0, lt=1, description="modality dropout during fusion")
-    alpha: float | None = Field(None, ge=0, le=1, description="share of 1 - CCC in the loss; the rest is MSE")
-    min_delta: float | None = Field(None, ge=0, description="by how much the score has to grow to count as better")
-    lr_factor: float | None = Field(None, gt=0, lt=1, description="what a plateau multiplies the rates with")
-    hidden: int | None = Field(None, ge=1, description="size of the text, audio and vision embeddings")
-    motion_hidden: int | None = Field(None, ge=1, description="size of the motion embedding")
-    fusion_hidden: int | None = Field(None, ge=1, description="hidden size of the fusion regressor")
-    frozen_encoders: bool | None = Field(None, description="encoders are not updated during fusion")
-    missing: Literal["zero", "learned", "drop"] | None = Field(
-        None, description="a clip without audio, vision or motion: zeros (the authors'), a learned vector, or left out"
-    )
-
-
-class SubmitSettings(_Section):
-    """Choosing runs and writing the submission."""
-
-    min_shared: int = Field(50, ge=2, description="fewest shared held-out clips on which runs are ranked or combined")
-
-
-class Settings(_Section):
-    """All settings of a workspace."""
-
-    task: str = Field("emi", description="challenge track")
-    data: str | None = Field(None, description="the challenge folder, relative to the workspace")
-    extract: ExtractSettings = ExtractSettings()
-    split: SplitSettings = SplitSettings()
-    training: TrainingSettings = TrainingSettings()
-    submit: SubmitSettings = SubmitSettings()
-
-
-@dataclass(frozen=True)
-class Setting:
-    """One resolved setting: ``key``, ``value`` and the ``source`` that it came from."""
-
-    key: str
-    value: Any
-    source: str
-
-
-def setting_keys() -> dict[str, str]:
-    """Returns every setting's key and what it means.
-
-    >>> setting_keys()["extract.preset"]
-    'feature set: paper (transformers) or lite (weak)'
-    """
-    keys: dict[str, str] = {}
-    for name, field in Settings.model_fields.items():
-        if isinstance(field.annotation, type) and issubclass(field.annotation, _Section):
-            for inner, inner_field in field.annotation.model_fields.items():
-                keys[f"{name}.{inner}"] = inner_field.description or ""
-        else:
-            keys[name] = field.description or ""
-    return keys
 
 
 @dataclass(frozen=True)
@@ -232,7 +60,7 @@ class Workspace:
             UsageError: There is no workspace, or a setting is unknown or has a bad value.
         """
         environ = os.environ if environ is None else environ
-        start = Path(start if start is not None else environ.get(_ENV_WORKSPACE, ".")).absolute()
+        start = Path(start if start is not None else environ.get(ENV_WORKSPACE, ".")).absolute()
         root = next((folder for folder in (start, *start.parents) if (folder / CONFIG_NAME).is_file()), None)
         if root is None:
             raise UsageError(
@@ -241,17 +69,7 @@ class Workspace:
                 expected=f"a folder with {CONFIG_NAME}",
                 todo="abawkit init DATA  (writes it here; DATA is the challenge folder), or try: abawkit demo",
             )
-        layers = [
-            *_file_layer(root / CONFIG_NAME),
-            *_environment_layer(environ),
-            *(
-                Setting(key, value, "flag")
-                for key, value in _known((overrides or {}).items(), "flag")
-                if value is not None
-            ),
-        ]
-        sources = {key: "default" for key in setting_keys()} | {layer.key: layer.source for layer in layers}
-        settings = _build({layer.key: layer.value for layer in layers}, sources)
+        settings, sources = read_settings(root / CONFIG_NAME, overrides or {}, environ)
         if task is None:
             if settings.task not in TASKS:
                 raise UsageError(
@@ -331,7 +149,7 @@ class Workspace:
 
     def resolved(self) -> list[Setting]:
         """Returns every setting with its value and source, in the order of the settings."""
-        flat = _flatten(self.settings.model_dump())
+        flat = flatten(self.settings.model_dump())
         return [Setting(key, flat[key], self.sources[key]) for key in setting_keys()]
 
 
@@ -369,77 +187,3 @@ def init_workspace(
         lines += ["[split]", f"seed = {seed}", "", "[training]", f"seed = {seed}", ""]
     write_text(path, "# Settings of this workspace; `abawkit config show` lists them all.\n" + "\n".join(lines))
     return path
-
-
-def _flatten(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    flat: dict[str, Any] = {}
-    for key, value in tree.items():
-        if isinstance(value, Mapping):
-            flat |= _flatten(value, f"{prefix}{key}.")
-        else:
-            flat[prefix + key] = value
-    return flat
-
-
-def _known(items: Any, source: str) -> Iterator[tuple[str, Any]]:
-    keys = setting_keys()
-    for key, value in items:
-        if key not in keys:
-            raise _unknown(key, source, list(keys))
-        yield key, value
-
-
-def _unknown(key: str, source: str, known: list[str]) -> UsageError:
-    near = difflib.get_close_matches(key, known, n=1, cutoff=0.4)
-    return UsageError(
-        "unknown setting",
-        path=source,
-        got=key,
-        expected=near[0] if near else "a key that `abawkit config show` lists",
-        todo=f"did you mean {near[0]}?" if near else "remove it",
-    )
-
-
-def _file_layer(path: Path) -> list[Setting]:
-    try:
-        tree = tomllib.loads(path.read_text(encoding="utf-8"))
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise UsageError("is not valid TOML", path=path, got=str(error), todo="correct the line") from error
-    except OSError as error:
-        raise UsageError(f"cannot be read: {error.strerror}", path=path) from error
-    return [Setting(key, value, str(path)) for key, value in _known(_flatten(tree).items(), str(path))]
-
-
-def _environment_layer(environ: Mapping[str, str]) -> list[Setting]:
-    names = {_ENV_PREFIX + key.replace(".", "_").upper(): key for key in setting_keys()}
-    layer = []
-    for name in sorted(environ):
-        # Typer's completion uses names such as _ABAWKIT_COMPLETE, which do not begin with the prefix.
-        if not name.startswith(_ENV_PREFIX) or name == _ENV_WORKSPACE:
-            continue
-        if name not in names:
-            raise _unknown(name, "environment", [*names, _ENV_WORKSPACE])
-        layer.append(Setting(names[name], environ[name], f"environment {name}"))
-    return layer
-
-
-def _build(flat: Mapping[str, Any], sources: Mapping[str, str]) -> Settings:
-    tree: dict[str, Any] = {}
-    for key, value in flat.items():
-        section, _, inner = key.rpartition(".")
-        (tree.setdefault(section, {}) if section else tree)[inner] = value
-    try:
-        return Settings.model_validate(tree)
-    except ValidationError as error:
-        first = error.errors()[0]
-        depth = 2 if str(first["loc"][0]) in tree and isinstance(tree[str(first["loc"][0])], dict) else 1
-        key = ".".join(str(part) for part in first["loc"][:depth])
-        # A setting of two kinds (auto, or a number) has an error for each.
-        told = dict.fromkeys(one["msg"] for one in error.errors() if one["loc"][:depth] == first["loc"][:depth])
-        raise UsageError(
-            f"bad value of {key}",
-            path=sources.get(key),
-            got=repr(first["input"]),
-            expected=", or: ".join(told),
-            todo="correct it",
-        ) from error

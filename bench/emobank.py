@@ -41,7 +41,8 @@ from abawkit.progress import SILENT
 from abawkit.systems.loader import load_system
 from abawkit.training.batches import ClipData
 from abawkit.training.compiled import CompiledTrainer
-from abawkit.training.loop import FitPlan, fit
+from abawkit.training.loop import fit
+from abawkit.training.work import fit_plan
 
 SHARED = Path(__file__).parents[2] / "shared" / "data" / "EmoBank"
 TARGETS = tuple(f"{who} {what}" for who in ("writer", "reader") for what in "VAD")
@@ -89,18 +90,7 @@ def lite(texts: Sequence[str], dim: int) -> tuple[NDArray[np.float32], NDArray[n
 def train_encoder(sides: dict[str, ClipData], seed: int) -> tuple[Array, float, int]:
     """Returns test predictions ``[N, 6]`` of the text stage with the paper's recipe, the best dev r, and its epoch."""
     hyper = load_system("F1").hyperparameters
-    plan = FitPlan(
-        name="text",
-        epochs=hyper.text_epochs,
-        patience=hyper.patience,
-        batch_size=hyper.batch_size,
-        clip_norm=hyper.clip_norm,
-        alpha=hyper.alpha,
-        min_delta=hyper.min_delta,
-        lr_factor=hyper.lr_factor,
-        seed=seed,
-        checkpoint_seconds=float("inf"),
-    )
+    plan = fit_plan(hyper, "text", seed, checkpoint_seconds=float("inf"))
     torch.manual_seed(seed)
     model = UnimodalModel(EncoderConfig("mlp", _width(sides), hyper.hidden, hyper.dropout), len(TARGETS))
     flat = flatten([list(model.parameters())])

@@ -16,6 +16,7 @@ FLOOR = {
     "fileio",
     "metrics",
     "progress",
+    "settings",
     "workspace",
     "device",
     "workers",

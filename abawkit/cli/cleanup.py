@@ -32,7 +32,7 @@ def rm(
             raise UsageError("--json cannot ask", todo="give --yes")
         for one in found:
             named = f", named by {len(one.named_by)} record(s)" if one.named_by else ""
-            console.out().print(f"{one.path.name} ({human_bytes(one.size)}{named})", markup=False, soft_wrap=True)
+            console.say(f"{one.path.name} ({human_bytes(one.size)}{named})")
         if not typer.confirm(f"Remove {len(found)} run(s) for good?"):
             console.out().print("nothing was removed")
             raise typer.Exit(1)

@@ -75,8 +75,7 @@ def compare(
     for said in (found.remark, *found.drawn.notes):
         if said:
             screen.print(said, style="yellow", markup=False)
-    for note in sorted({run.subject_note for system in found.systems for run in system.runs if not run.subject_safe}):
-        screen.print(note, style="yellow", markup=False)
+    console.say_subject_notes(run for system in found.systems for run in system.runs)
 
 
 def side_of(on: str) -> Side:

@@ -5,9 +5,9 @@ from __future__ import annotations
 import json
 import sys
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import typer
 from rich.box import SIMPLE_HEAD
@@ -29,6 +29,9 @@ from abawkit.errors import AbawkitError, PartlyDone
 from abawkit.fileio import json_ready
 from abawkit.findings import CODES, Finding, Report
 from abawkit.progress import SILENT, Progress, Task
+
+if TYPE_CHECKING:
+    from abawkit.training.runs import Run
 
 #: Seconds between two plain progress lines where there is no terminal.
 _PLAIN_EVERY = 15.0
@@ -259,6 +262,18 @@ def show_codes() -> None:
     show_table("Codes", ["code", "severity", "level", "what"], rows, left=4)
 
 
+def say_no_ranking(splits: Iterable[str]) -> None:
+    """Says that scores on the validation sets of different splits are not to be ranked, where there are several."""
+    if len(set(splits)) > 1:
+        out().print("Validation sets differ between splits: do not rank across them.", style="dim")
+
+
+def say_subject_notes(runs: Iterable[Run]) -> None:
+    """Says why scores of the runs are not subject-safe, each reason once."""
+    for note in sorted({run.subject_note for run in runs if not run.subject_safe}):
+        out().print(note, style="yellow", markup=False)
+
+
 def next_steps(commands: Mapping[str, str]) -> None:
     """Prints the exact commands to type next, each with what it does."""
     console = out()
@@ -281,6 +296,8 @@ __all__ = [
     "print_json",
     "progress_for",
     "say",
+    "say_no_ranking",
+    "say_subject_notes",
     "show_codes",
     "show_error",
     "show_report",

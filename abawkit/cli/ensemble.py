@@ -72,7 +72,7 @@ def ensemble(
     _show_refits(made)
     show_run(made)
     if plot is not None:
-        console.out().print(f"weights: {plot}", markup=False, soft_wrap=True)
+        console.say(f"weights: {plot}")
     console.next_steps({"abawkit submit --out submissions/team.csv": "takes this ensemble"})
 
 
@@ -92,7 +92,7 @@ def _show_members(made: Run) -> None:
         return
     if len(names) > _MOST_CORRELATED:
         told = f"how the {len(names)} members correlate is in --json, and in {made.path / 'metrics.json'}"
-        console.out().print(told, style="dim", markup=False, soft_wrap=True)
+        console.say(told, "dim")
         return
     rows = [
         [str(row + 1), *(short(r, 2) if column < row else "" for column, r in enumerate(line[:-1]))]

@@ -9,7 +9,7 @@ import typer
 
 from abawkit.cli.compare import GroupsOption, LabelsOption, OnOption, interval_text, side_of
 from abawkit.cli.options import JsonOption, WorkspaceOption, open_workspace
-from abawkit.cli.runs import RunArgument, show_subject_note
+from abawkit.cli.runs import RunArgument
 
 if TYPE_CHECKING:
     from abawkit.evaluation.scores import Evaluation
@@ -56,9 +56,9 @@ def evaluate(
     for said in (found.interval.remark, *found.notes, found.scores.remark):
         if said:
             screen.print(said, style="yellow", markup=False)
-    show_subject_note(found.run)
+    console.say_subject_notes([found.run])
     if plot is not None:
-        screen.print(f"calibration plot: {plot}", markup=False, soft_wrap=True)
+        console.say(f"calibration plot: {plot}")
 
 
 def _show_scores(found: Evaluation) -> None:

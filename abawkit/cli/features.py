@@ -257,8 +257,13 @@ def import_(
         )
     console.end(done.to_json(), bad, as_json=as_json)
     if not as_json:
-        store = f"{modality}/{done.store.path.name}"
-        console.next_steps({f"abawkit features verify {store}": "check every value", "abawkit train": "train on it"})
+        store = done.store.path.name
+        console.next_steps(
+            {
+                f"abawkit features verify {modality}/{store}": "check every value",
+                f"abawkit train --features {modality}={store}": "train on it",
+            }
+        )
 
 
 def _show_import(done: Imported) -> None:

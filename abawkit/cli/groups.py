@@ -98,7 +98,7 @@ def _show(found: Guess) -> None:
 
     screen = console.out()
     screen.print(f"\n[bold]{console.escape(found.groups.noun)}[/], by {console.escape(found.found.by)}")
-    screen.print(f"in {_short(found.groups.path)}", markup=False, soft_wrap=True)
+    console.say(f"in {_short(found.groups.path)}")
     for why, count in found.found.ungrouped.items():
         screen.print(f"{count} clip(s) {why}: in no group, each counts as its own", markup=False)
     if found.estimate:

@@ -64,7 +64,7 @@ def fetch(
     if as_json:
         console.print_json({"model": model, "path": str(folder)})
         return
-    console.out().print(f"{model} is in {folder}", soft_wrap=True)
+    console.say(f"{model} is in {folder}")
     if to is not None and folder.is_file():
         console.next_steps({f"abawkit extract --faces detect --set extract.yunet_model={folder}": "there"})
         return
@@ -87,6 +87,6 @@ def verify(
     else:
         rows = [["yes" if c.ok else "NO", c.what, c.expected, c.got, c.source] for c in checks]
         console.show_table(f"{model} ({found.licence})", ["ok", "what", "expected", "here", "from"], rows, left=5)
-        console.out().print(f"weights {found.weights[:16]}, revision {found.revision or 'unknown'}, in {found.path}")
+        console.say(f"weights {found.weights[:16]}, revision {found.revision or 'unknown'}, in {found.path}")
     if not ok:
         raise typer.Exit(3)

@@ -31,6 +31,9 @@ WorkersOption = Annotated[
 SplitsOption = Annotated[
     list[str] | None, typer.Option("--split", help="train, valid, test; default: all that are there.")
 ]
+FeaturesOption = Annotated[
+    list[str] | None, typer.Option("--features", help="MODALITY=STORE, where there are several stores.")
+]
 RetryOption = Annotated[bool, typer.Option("--retry-failed", help="Try clips again that failed.")]
 FailuresOption = Annotated[
     str | None,

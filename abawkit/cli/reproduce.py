@@ -7,7 +7,16 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from abawkit.cli.options import DeviceOption, JsonOption, SeedOption, SetOption, WorkspaceOption, open_workspace, pairs
+from abawkit.cli.options import (
+    DeviceOption,
+    FeaturesOption,
+    JsonOption,
+    SeedOption,
+    SetOption,
+    WorkspaceOption,
+    open_workspace,
+    pairs,
+)
 
 if TYPE_CHECKING:
     from abawkit.jobs.reproduce import Cell, Reproduction
@@ -23,9 +32,7 @@ def reproduce(
     labels: Annotated[
         Path | None, typer.Option("--labels", help="Labels of the test clips, where they are known.")
     ] = None,
-    features: Annotated[
-        list[str] | None, typer.Option("--features", help="MODALITY=STORE, where there are several stores.")
-    ] = None,
+    features: FeaturesOption = None,
     seed: SeedOption = None,
     device: DeviceOption = None,
     sets: SetOption = None,

@@ -9,7 +9,7 @@ import typer
 
 from abawkit.cli.cleanup import gc, rm
 from abawkit.cli.compare import compare
-from abawkit.cli.options import DeviceOption, JsonOption, WorkspaceOption, open_workspace, pairs
+from abawkit.cli.options import DeviceOption, FeaturesOption, JsonOption, WorkspaceOption, open_workspace, pairs
 
 if TYPE_CHECKING:
     from abawkit.features.spec import Modality
@@ -47,10 +47,8 @@ def list_(workspace: WorkspaceOption = None, as_json: JsonOption = False) -> Non
         split = run.config["split"] or "not told"
         rows.append([run.name, split, str(valid["n"]), console.number(valid["mean_pearson"], 4), safe])
     console.show_table("Runs", ["run", "split", "n", "validation r", "subject-safe"], rows, left=2)
-    if len({row[1] for row in rows}) > 1:
-        console.out().print("[dim]Validation sets differ between splits: do not rank across them.[/]")
-    for note in sorted({run.subject_note for run in runs if not run.subject_safe}):
-        console.out().print(note, style="yellow", markup=False)
+    console.say_no_ranking(row[1] for row in rows)
+    console.say_subject_notes(runs)
 
 
 def show(run: RunArgument, workspace: WorkspaceOption = None, as_json: JsonOption = False) -> None:
@@ -76,9 +74,7 @@ def import_(
         str | None,
         typer.Option("--split", help="The split that it was trained on, if you know it; else it cannot be scored."),
     ] = None,
-    features: Annotated[
-        list[str] | None, typer.Option("--features", help="MODALITY=STORE, where there are several stores.")
-    ] = None,
+    features: FeaturesOption = None,
     device: DeviceOption = None,
     workspace: WorkspaceOption = None,
     as_json: JsonOption = False,
@@ -143,13 +139,5 @@ def show_run(run: Run) -> None:
     title = f"{run.name}: {valid['n']} validation clips"
     console.show_table(title, ["target", "Pearson r", "CCC"], rows)
     if valid["remark"]:
-        console.out().print(f"[yellow]{valid['remark']}[/]")
-    show_subject_note(run)
-
-
-def show_subject_note(run: Run) -> None:
-    """Says that a run's scores are not subject-safe, when they are not."""
-    from abawkit.cli import console
-
-    if not run.subject_safe:
-        console.out().print(run.subject_note, style="yellow", markup=False)
+        console.out().print(valid["remark"], style="yellow", markup=False)
+    console.say_subject_notes([run])

@@ -44,7 +44,7 @@ def simulate(
     console.show_table("Simulated clips", ["split", "clips", "persons", "without words"], rows)
     frames = ", ".join(f"{count:,} {modality}" for modality, count in done.frames.items())
     screen.print(f"{done.seed_videos:,} seed videos, {done.hours:.1f} hours; frames: {frames}")
-    screen.print(f"{human_bytes(done.bytes)} in {done.root}, {done.seconds:.0f} s", soft_wrap=True, markup=False)
+    console.say(f"{human_bytes(done.bytes)} in {done.root}, {done.seconds:.0f} s")
     screen.print(NOTE, style="yellow")
     console.next_steps(
         {

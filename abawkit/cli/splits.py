@@ -122,7 +122,7 @@ def show(
     if as_json:
         console.print_json(sides.to_json())
         return
-    split, screen = sides.split, console.out()
+    split = sides.split
     counts = split.record["counts"]
     rows = [
         [side, str(counts[side]), str(official["train"]), str(official["valid"]), str(sides.groups.get(side, "–"))]
@@ -145,7 +145,7 @@ def show(
     console.show_table("Labels of the two sides", columns, rows)
     if split.groups is not None:
         _show_groups(split)
-        screen.print(f"groups on both sides: {', '.join(sides.groups_on_both) or 'none'}", markup=False, soft_wrap=True)
+        console.say(f"groups on both sides: {', '.join(sides.groups_on_both) or 'none'}")
     _show_note(split)
 
 
@@ -202,7 +202,7 @@ def _show_made(split: Split, found_by_ratio: bool) -> None:
     if split.groups is not None:
         _show_groups(split)
     _show_note(split)
-    screen.print(f"in {split.folder}", soft_wrap=True)
+    console.say(f"in {split.folder}")
     system, asks = ("F4", "4:1") if split.ratio == "4:1" else ("F1", "2:1")
     by_name = "" if found_by_ratio and split.ratio == asks else f" --split {split.name}"
     console.next_steps(
@@ -216,7 +216,6 @@ def _show_made(split: Split, found_by_ratio: bool) -> None:
 def _show_folds(parts: list[Split]) -> None:
     from abawkit.cli import console
 
-    screen = console.out()
     rows = [[part.name, str(len(part.train)), str(len(part.valid))] for part in parts]
     console.show_table(
         f"{len(parts)} folds, {_drawn(parts[0])}, seed {parts[0].seed}", ["split", "train", "valid"], rows
@@ -224,7 +223,7 @@ def _show_folds(parts: list[Split]) -> None:
     if parts[0].groups is not None:
         _show_groups(parts[0])
     _show_note(parts[0])
-    screen.print(f"in {parts[0].folder.parent}", soft_wrap=True)
+    console.say(f"in {parts[0].folder.parent}")
     console.next_steps(
         {
             f"abawkit train --system F4 --fold all --split {parts[0].record['fold']['set']}": "train on each",

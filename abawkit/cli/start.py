@@ -62,7 +62,7 @@ def demo(
     }
     screen.print(f"\n[bold]Written[/] in {done.seconds:.0f} s")
     for name, place in written.items():
-        screen.print(f"  {name:<10}  {place}", soft_wrap=True)
+        console.say(f"  {name:<10}  {place}")
     console.next_steps(
         {
             f"cd {done.root}": "the workspace; commands work from inside it",
@@ -94,7 +94,7 @@ def init(
     if as_json:
         console.print_json({"ok": True, "workspace": str(path.parent), "config": str(path)})
         return
-    console.out().print(f"wrote {path}", soft_wrap=True)
+    console.say(f"wrote {path}")
     console.next_steps({"abawkit validate": "see what is in the folder", "abawkit extract": "make the features"})
 
 

@@ -46,7 +46,7 @@ def stats(
 
     stats_tables.show(found)
     for path in written:
-        console.out().print(f"wrote {console.escape(str(path))}", soft_wrap=True)
+        console.say(f"wrote {path}")
 
 
 def _refuse_data_folder(plots: Path, data: Path) -> None:

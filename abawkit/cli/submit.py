@@ -115,14 +115,13 @@ def submit(
         console.print_json(made.to_json())
         return
     record = made.record
+    console.say(f"wrote {made.path}: {record['rows']} clips from {record['run']}; checked: no errors")
     screen = console.out()
-    screen.print(f"wrote {made.path}: {record['rows']} clips from {record['run']}; checked: no errors", soft_wrap=True)
     valid = record["valid"]
     if record["clipped_values"] and valid is not None:
         before, after = console.number(valid["score"], 4), console.number(valid["score_clipped"], 4)
         screen.print(f"{record['clipped_values']} values were clipped; on validation that turns {before} into {after}")
-    if not record["subject_safe"]:
-        screen.print(record["subject_note"], style="yellow", markup=False)
+    console.say_subject_notes([chosen])
     show_nearest(made.near)
     count, allowed = made.sent
     if allowed is not None and count >= allowed - 1:
@@ -148,25 +147,23 @@ def _verify(opened: Workspace, file: Path, as_json: bool) -> None:
 def _show_verified(found: Verified, file: Path) -> None:
     from abawkit.cli import console
 
-    screen = console.out()
     for name, apart in found.members.items():
         if not apart.differ:
             told = f"within {apart.largest:.2g} of what it saved" if apart.values else "it saved none to compare"
-            screen.print(f"{name} predicted anew: {told}", soft_wrap=True, markup=False)
+            console.say(f"{name} predicted anew: {told}")
     for change in found.changes:
-        screen.print(change.message, style="yellow", markup=False, soft_wrap=True)
+        console.say(change.message, "yellow")
     for name, (then, now) in found.versions.items():
-        screen.print(f"{name} was {then or 'not there'}, now {now or 'not there'}", style="dim", markup=False)
+        console.say(f"{name} was {then or 'not there'}, now {now or 'not there'}", "dim")
     if found.same:
-        screen.print(f"{file} was made again, byte for byte", soft_wrap=True, markup=False)
+        console.say(f"{file} was made again, byte for byte")
     elif found.apart is not None and found.apart.differ:
-        told = f"not the same: {found.apart.words}"
-        screen.print(told, style="red", markup=False, soft_wrap=True)
+        console.say(f"not the same: {found.apart.words}", "red")
     elif found.apart is not None and found.apart.where:
         told = f"every value within {found.apart.largest:.2g} (up to {found.tolerance:.2g} is rounding)"
-        screen.print(f"{file} was made again: {told}", soft_wrap=True, markup=False)
+        console.say(f"{file} was made again: {told}")
     elif found.apart is not None:
-        screen.print("not the same: the form or the clips differ, the values do not", style="red", markup=False)
+        console.say("not the same: the form or the clips differ, the values do not", "red")
 
 
 def _sent(opened: Workspace, file: Path, score: float | None, force: bool, as_json: bool) -> None:

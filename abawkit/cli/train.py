@@ -8,6 +8,7 @@ import typer
 
 from abawkit.cli.options import (
     DeviceOption,
+    FeaturesOption,
     JsonOption,
     SeedOption,
     SetOption,
@@ -15,7 +16,7 @@ from abawkit.cli.options import (
     open_workspace,
     pairs,
 )
-from abawkit.cli.runs import RunArgument, show_run, show_subject_note
+from abawkit.cli.runs import RunArgument, show_run
 
 if TYPE_CHECKING:
     from abawkit.training.runs import Run
@@ -46,9 +47,7 @@ def train(
         str | None,
         typer.Option("--refit", metavar="RUN", help="Train this run again on all labelled clips.", show_default=False),
     ] = None,
-    features: Annotated[
-        list[str] | None, typer.Option("--features", help="MODALITY=STORE, where there are several stores.")
-    ] = None,
+    features: FeaturesOption = None,
     sets: SetOption = None,
     allow_lite: Annotated[
         bool, typer.Option("--allow-lite", help="Train on lite features although the data are the official ones.")
@@ -126,8 +125,8 @@ def _show_many(runs: list[Run], *, folds: bool, as_json: bool) -> None:
     ]
     columns = ["system", "split", "n", "seeds", "validation r", "± sd"]
     console.show_table("Trained", columns, rows, left=2)
-    if len({s.split for s in summaries}) > 1:
-        console.out().print("[dim]Validation sets differ between splits: do not rank across them.[/]")
+    console.say_no_ranking(s.split for s in summaries)
+    console.say_subject_notes(runs)
     command, what = ("ensemble --oof", "score and combine the folds") if folds else ("ensemble", "combine them")
     console.next_steps({"abawkit runs list": "each of them", f"abawkit {command}": what})
 
@@ -158,5 +157,5 @@ def predict(
     if as_json:
         console.print_json({"run": str(found.path), "on": on, "clips": len(made.ids), "path": str(path), **safety})
         return
-    console.out().print(f"predicted {len(made.ids)} clips: {path}", soft_wrap=True)
-    show_subject_note(found)
+    console.say(f"predicted {len(made.ids)} clips: {path}")
+    console.say_subject_notes([found])

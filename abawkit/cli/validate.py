@@ -83,7 +83,7 @@ def validate(
     else:
         console.show_report(report)
         if html is not None:
-            console.out().print(f"all of it in {console.escape(str(html))}", soft_wrap=True)
+            console.say(f"all of it in {html}")
         if report.ok and data is None:
             console.next_steps({"abawkit extract": "make the features"})
     if not report.ok:

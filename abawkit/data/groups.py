@@ -14,7 +14,7 @@ from functools import cached_property
 from pathlib import Path
 
 from abawkit.challenge import Task
-from abawkit.data.labels import check_ids, find_id_column, read_clip_id, read_rows, write_rows
+from abawkit.data.rows import check_ids, find_id_column, read_clip_id, read_rows, write_rows
 from abawkit.errors import UsageError
 from abawkit.fileio import digest
 from abawkit.findings import Report

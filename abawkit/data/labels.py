@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import codecs
-import csv
-import io
 import math
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -17,9 +14,10 @@ from numpy.typing import ArrayLike, NDArray
 
 from abawkit.challenge import Task
 from abawkit.data.layout import ChallengeFolder, TestSource
+from abawkit.data.rows import check_ids, find_id_column, read_clip_id, read_rows, write_rows
 from abawkit.data.votes import check_votes
 from abawkit.errors import UsageError
-from abawkit.fileio import digest, write_text
+from abawkit.fileio import digest
 from abawkit.findings import Report
 
 _NUMBER = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?")
@@ -218,45 +216,6 @@ def _read_split(path: Path | None, place: Path, task: Task, report: Report) -> t
     return LabelTable(place, (), np.empty((0, len(task.targets)))), {}
 
 
-def read_rows(path: Path, report: Report) -> Iterator[tuple[int, list[str]]]:
-    """Yields line number and cells of every line that is not blank, the header among them."""
-    try:
-        data = path.read_bytes()
-    except OSError as error:
-        report.add("F109", f"cannot be read: {error.strerror}", path=path)
-        return
-    if data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
-        report.add("L212", "not UTF-8 text", path=path, line=1, got="UTF-16", expected="UTF-8")
-        return
-    if data.startswith(codecs.BOM_UTF8):
-        report.add("L202", "byte-order mark at the start: read without it", path=path, line=1)
-        data = data[len(codecs.BOM_UTF8) :]
-    delimiter = ""
-    # Line by line, since no cell can hold a line end: an open quotation mark then spoils one row, not the rest.
-    for line, raw in enumerate(data.splitlines(), 1):
-        try:
-            text = raw.decode()
-        except UnicodeDecodeError as error:
-            got = repr(raw[max(0, error.start - 12) : error.start + 4])[1:]
-            report.add("L212", "not UTF-8 text", path=path, line=line, got=got, expected="UTF-8")
-            continue
-        if not text.strip():
-            continue
-        if not delimiter:
-            delimiter = next((mark for mark in ",;\t" if mark in text), ",")
-            if delimiter != ",":
-                got = "tabs" if delimiter == "\t" else "semicolons"
-                report.add("L203", "not comma-separated", path=path, line=line, got=got, expected="commas")
-        try:
-            cells = next(csv.reader([text], delimiter=delimiter, strict=True))
-        except csv.Error as error:
-            report.add("L210", f"the row cannot be taken apart: {error}", path=path, line=line, got=text[:80])
-            continue
-        if delimiter == ";":
-            cells = [cell.replace(",", ".") for cell in cells]  # spreadsheets that write ; write decimal commas
-        yield line, cells
-
-
 def _read_table(path: Path, task: Task, report: Report) -> tuple[LabelTable, dict[str, int]]:
     """Returns the good rows, and clip id → line of every row whose id is good."""
     seen: dict[str, int] = {}
@@ -322,12 +281,6 @@ def _label_columns(cells: list[str], line: int, path: Path, task: Task, report: 
     return by_name
 
 
-def find_id_column(header: list[str], task: Task) -> int | None:
-    """Returns where the id column is, by its name; None when there is none of that name."""
-    names = [cell.strip() for cell in header]
-    return names.index(task.id_column) if task.id_column in names else None
-
-
 def _is_data(cells: list[str], task: Task) -> bool:
     """Whether the first line of a file is a clip's row and no header."""
     try:
@@ -335,22 +288,6 @@ def _is_data(cells: list[str], task: Task) -> bool:
     except ValueError:
         return False
     return task.id_column not in cells and all(_NUMBER.fullmatch(cell.strip()) for cell in cells[1:])
-
-
-def read_clip_id(text: str, line: int, path: Path, task: Task, seen: dict[str, int], report: Report) -> str | None:
-    """Returns the official id, None when it is none or was there before; notes it in ``seen``."""
-    try:
-        clip, mended = task.ids.read(text)
-    except ValueError:
-        report.add("L204", "not a clip id", path=path, line=line, got=repr(text)[:80], expected=task.ids.example)
-        return None
-    if mended is not None:
-        report.add("L205", f"damaged clip id: {mended}", path=path, line=line, got=repr(text)[:80], expected=clip)
-    if clip in seen:
-        report.add("L206", f"the clip is also on line {seen[clip]}", path=path, line=line, got=clip)
-        return None
-    seen[clip] = line
-    return clip
 
 
 def _read_values(cells: list[str], line: int, path: Path, task: Task, report: Report) -> list[float] | None:
@@ -374,25 +311,3 @@ def _read_values(cells: list[str], line: int, path: Path, task: Task, report: Re
 def _expected_label(task: Task) -> str:
     low, high = task.value_range
     return "0 or 1" if task.score == "macro_f1" else f"a number in [{low:g}, {high:g}]"
-
-
-def check_ids(path: Path, task: Task, ids: Sequence[str]) -> None:
-    """Raises when ``ids`` cannot be written to ``path``.
-
-    Raises:
-        UsageError: An id is no official id or occurs twice.
-    """
-    wrong = next((clip for clip in ids if not task.ids.is_id(clip)), None)
-    if wrong is not None:
-        raise UsageError("this is not a clip id", path=path, got=repr(wrong), expected=task.ids.example)
-    if len(set(ids)) != len(ids):
-        raise UsageError("a clip id occurs twice", path=path)
-
-
-def write_rows(path: Path, header: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
-    """Writes a CSV as the organisers write it, atomically."""
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(header)
-    writer.writerows(rows)
-    write_text(path, text.getvalue())

@@ -19,7 +19,7 @@ from abawkit.extractors.sources import media_source
 from abawkit.features.spec import Extractor, FeatureSpec, Loaded
 from abawkit.fileio import digest
 from abawkit.media.video import frame_times
-from abawkit.workspace import ExtractSettings
+from abawkit.settings import ExtractSettings
 
 _LICENCE = "OpenFace: academic or non-profit organisation noncommercial research use only"
 

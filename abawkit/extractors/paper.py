@@ -12,7 +12,7 @@ from abawkit.extractors.sources import TEXT_FILES, Transcripts
 from abawkit.extractors.text import TransformerText
 from abawkit.extractors.vision import TransformerVision, pick_detector
 from abawkit.features.spec import MODALITIES, Extractor, Modality
-from abawkit.workspace import ExtractSettings
+from abawkit.settings import ExtractSettings
 
 #: Modality → the model of the paper: the first known one of each.
 DEFAULTS: Mapping[Modality, str] = {known.modality: name for name, known in reversed(list(KNOWN.items()))}

@@ -63,6 +63,29 @@ def pointer(typing: Any, address: Any, like: Any) -> Any:
 
 
 @compiled
+def _four(
+    frames: NDArray[Any], start: int, weight: NDArray[Any], first: float, block: NDArray[Any]
+) -> tuple[float, float, float, float]:
+    """Returns ``first`` plus the product with ``weight`` of four frames, and writes the frames into ``block``.
+
+    After the last frame it stands in; its weight is the caller's business.
+    """
+    last = len(frames) - 1
+    x0, x1 = frames[start], frames[min(start + 1, last)]
+    x2, x3 = frames[min(start + 2, last)], frames[min(start + 3, last)]
+    b0, b1, b2, b3 = block[0], block[1], block[2], block[3]
+    s0, s1, s2, s3 = first, first, first, first
+    for d in range(weight.size):
+        v0, v1, v2, v3 = _number(x0[d]), _number(x1[d]), _number(x2[d]), _number(x3[d])
+        b0[d], b1[d], b2[d], b3[d] = v0, v1, v2, v3
+        s0 += v0 * weight[d]
+        s1 += v1 * weight[d]
+        s2 += v2 * weight[d]
+        s3 += v3 * weight[d]
+    return s0, s1, s2, s3
+
+
+@compiled
 def pool_clip(
     frames: NDArray[Any], weight: NDArray[Any], bias: float, pooled: NDArray[Any], share: NDArray[Any]
 ) -> None:
@@ -83,17 +106,7 @@ def pool_clip(
     largest, total = weight.dtype.type(-np.inf), zero
     pooled[:] = zero
     for start in range(0, count, 4):
-        last = count - 1  # four frames at a time: after the last it stands in, with no weight
-        x0, x1 = frames[start], frames[min(start + 1, last)]
-        x2, x3 = frames[min(start + 2, last)], frames[min(start + 3, last)]
-        s0, s1, s2, s3 = bias, bias, bias, bias
-        for d in range(dim):
-            v0, v1, v2, v3 = _number(x0[d]), _number(x1[d]), _number(x2[d]), _number(x3[d])
-            b0[d], b1[d], b2[d], b3[d] = v0, v1, v2, v3
-            s0 += v0 * weight[d]
-            s1 += v1 * weight[d]
-            s2 += v2 * weight[d]
-            s3 += v3 * weight[d]
+        s0, s1, s2, s3 = _four(frames, start, weight, bias, block)
         top = max(max(s0, s1), max(s2, s3))
         if top > largest:
             shrink = np.exp(largest - top)
@@ -140,17 +153,7 @@ def pool_clip_gradient(
     b0, b1, b2, b3 = block[0, :dim], block[1, :dim], block[2, :dim], block[3, :dim]
     weight_gradient[:] = zero
     for start in range(0, count, 4):
-        last = count - 1
-        x0, x1 = frames[start], frames[min(start + 1, last)]
-        x2, x3 = frames[min(start + 2, last)], frames[min(start + 3, last)]
-        s0, s1, s2, s3 = -towards, -towards, -towards, -towards
-        for d in range(dim):
-            v0, v1, v2, v3 = _number(x0[d]), _number(x1[d]), _number(x2[d]), _number(x3[d])
-            b0[d], b1[d], b2[d], b3[d] = v0, v1, v2, v3
-            s0 += v0 * gradient[d]
-            s1 += v1 * gradient[d]
-            s2 += v2 * gradient[d]
-            s3 += v3 * gradient[d]
+        s0, s1, s2, s3 = _four(frames, start, gradient, -towards, block)
         s0 *= share[start]
         s1 *= share[start + 1] if start + 1 < count else zero
         s2 *= share[start + 2] if start + 2 < count else zero
@@ -201,7 +204,7 @@ def pool_gradient(
     """Writes ``Xᵀ(p ∘ (Xg − g·y))`` of the clips, each one's gradient for w, into ``weight_gradient``.
 
     Args:
-        addresses: As for :func:`pool`, with ``starts`` and ``like``.
+        addresses: As for :func:`pool`, with ``starts`` and ``like``; of a clip without frames nothing is written.
         starts: As above.
         like: As above.
         gradient: g, the gradient for the pooled vectors y, ``[B, D]``.

@@ -1,7 +1,7 @@
 """LayerNorm, Linear, GELU and dropout with their gradients on the processor, compiled, for a handful of samples.
 
-Arrays are ``[B, D]`` with B a multiple of four: the products keep blocks of four samples in registers, which at such
-sizes is faster than a BLAS (``bench/train.py``). Rows that fill up a block hold zeros and get zero gradients.
+Arrays are ``[B, D]`` with B a multiple of four: the products keep blocks of four samples in registers. Rows that fill
+up a block hold zeros and get zero gradients.
 """
 
 from __future__ import annotations

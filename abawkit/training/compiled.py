@@ -12,6 +12,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from contextvars import ContextVar
 from functools import cache
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,7 @@ from torch import Tensor, nn
 
 from abawkit.models.encoders import AttentionEncoder, TextMLPEncoder, UnimodalModel
 from abawkit.models.fusion import FusionModel
+from abawkit.models.layers import BLOCK
 from abawkit.models.passes import COLUMNS, DROPOUT, GELU, LINEAR, NORM
 from abawkit.training.batches import ClipData, row_batches
 from abawkit.training.epoch import ATTENTION, HALF, READY, VECTOR, WHOLE, Data, Network, Recipe, predict
@@ -45,7 +47,10 @@ class CompiledTrainer:
     ) -> None:
         self._optimizer = optimizer
         self._flat = [group["params"][0] for group in optimizer.param_groups]
-        self._memory = _Memory(model, modality, self._flat, clips, batch)
+        self._bounds = list(pairwise(np.cumsum([0, *(flat.numel() for flat in self._flat)]).tolist()))
+        self._memory = _Memory(model, modality, self._flat, batch)
+        # The running means of the gradient and of its square; the optimiser's state are views of them.
+        self._means = torch.zeros(2, self._bounds[-1][1], dtype=self._flat[0].dtype)
         # The parts of a batch get clips of the same lengths: the longest first, by turns.
         self._cost = (self._memory.data(clips).lengths * self._memory.network.encoders[:, 1:2]).sum(axis=0)
         self._clips = clips
@@ -63,9 +68,8 @@ class CompiledTrainer:
             ordered = sorted(batch, key=lambda row: -int(self._cost[row]))
             batches.append((len(rows), len(ordered[0::2]), len(ordered[1::2])))
             rows += ordered[0::2] + ordered[1::2]
-        states = [self._state(flat) for flat in self._flat]
-        first = np.concatenate([state["exp_avg"].numpy() for state in states])
-        second = np.concatenate([state["exp_avg_sq"].numpy() for state in states])
+        states = self._own_states()
+        first, second = self._means.numpy()
         recipe = Recipe(
             rows=np.array(rows, np.int64),
             batches=np.array(batches, np.int64),
@@ -79,10 +83,8 @@ class CompiledTrainer:
         )
         memory, data = self._memory, self._memory.data(self._clips)
         lost = memory.run(lambda threads, me: compiled_epoch(threads, me, memory.network, data, recipe))
-        ends = np.cumsum([flat.numel() for flat in self._flat])[:-1]
-        for state, mean, square in zip(states, np.split(first, ends), np.split(second, ends), strict=True):
+        for state in states:
             state["step"] += len(batches)
-            state["exp_avg"].numpy()[:], state["exp_avg_sq"].numpy()[:] = mean, square
         return float(lost) / len(self._clips)
 
     def predict(self, clips: ClipData) -> NDArray[np.float64]:
@@ -92,19 +94,24 @@ class CompiledTrainer:
         memory.run(lambda threads, me: predict(threads, me, memory.network, data, memory.samples, out))
         return out.astype(np.float64)
 
-    def _state(self, flat: nn.Parameter) -> dict[str, Any]:
-        state: dict[str, Any] = self._optimizer.state[flat]
-        if not state:
-            state["step"] = torch.zeros(())
-            state["exp_avg"], state["exp_avg_sq"] = torch.zeros_like(flat.data), torch.zeros_like(flat.data)
-        return state
+    def _own_states(self) -> list[dict[str, Any]]:
+        """Returns the optimiser's state of each parameter, after one that was loaded has been taken over."""
+        states = []
+        for flat, (first, end) in zip(self._flat, self._bounds, strict=True):
+            state: dict[str, Any] = self._optimizer.state[flat]
+            state.setdefault("step", torch.zeros(()))
+            for key, mean in zip(("exp_avg", "exp_avg_sq"), self._means[:, first:end], strict=True):
+                if key in state and state[key].data_ptr() != mean.data_ptr():
+                    mean.copy_(state[key])
+                state[key] = mean
+            states.append(state)
+        return states
 
     def _groups(self) -> NDArray[np.float64]:
-        table, first = [], 0
-        for group, flat in zip(self._optimizer.param_groups, self._flat, strict=True):
-            end = first + flat.numel()
-            table.append((first, end, group["lr"], group["weight_decay"], *group["betas"], group["eps"]))
-            first = end
+        table = [
+            (*bounds, group["lr"], group["weight_decay"], *group["betas"], group["eps"])
+            for group, bounds in zip(self._optimizer.param_groups, self._bounds, strict=True)
+        ]
         return np.array(table, np.float64)
 
 
@@ -116,84 +123,83 @@ class _Memory:
         samples: Most clips of a part at a time.
     """
 
-    def __init__(self, model: nn.Module, modality: str, flat: Sequence[Tensor], clips: ClipData, batch: int) -> None:
+    def __init__(self, model: nn.Module, modality: str, flat: Sequence[Tensor], batch: int) -> None:
         whole, dtype = _whole(flat), flat[0].detach().numpy().dtype
         self._dtype = flat[0].dtype
-        self.samples = 4 * math.ceil(math.ceil(batch / 2) / 4)
+        self.samples = BLOCK * math.ceil(math.ceil(batch / 2) / BLOCK)
         self._tables: list[tuple[int, ...]] = []
         self._rates: list[float] = []
         self._at = self._drawn = 0
-        chains, encoders, self._modalities = [0], [], []
-        drop = 0.0
+        chains, rows, drop = [0], [], 0.0
         if isinstance(model, FusionModel):
-            drop, head = model.config.modality_dropout, list(model.fusion_head.mlp)
-            parts = [(m, None if m in model.config.frozen else model.encoder(m)) for m in model.config.encoders]
-            sizes = [encoder.hidden for encoder in model.config.encoders.values()]
+            drop, head = model.config.modality_dropout, model.fusion_head.mlp
+            ready = {m: model.config.encoders[m].hidden for m in model.config.frozen}
+            encoders = {m: model.encoder(m) for m in model.config.encoders}
         else:
             assert isinstance(model, UnimodalModel)
-            head, parts = list(model.head), [(modality, model.encoder)]
-            sizes = [model.head.get_submodule("1").in_features]  # type: ignore[list-item]
-        for (name, encoder), size in zip(parts, sizes, strict=True):
-            kind, dim, scorer, bias, missing = READY, size, -1, -1, -1
-            if isinstance(encoder, TextMLPEncoder):
-                kind, dim = VECTOR, self._chain(list(encoder.feature), whole)
+            head, ready, encoders = model.head, {}, {modality: model.encoder}
+        for name, encoder in encoders.items():
+            if name in ready:
+                rows.append((READY, ready[name], ready[name], -1, -1, -1))
+            elif isinstance(encoder, TextMLPEncoder):
+                rows.append((VECTOR, *self._chain(encoder.feature, whole), -1, -1, -1))
             elif isinstance(encoder, AttentionEncoder):
-                kind, dim = ATTENTION, self._chain(list(encoder.proj), whole)
                 scorer, bias = _place(encoder.attn.weight, whole), _place(encoder.attn.bias, whole)
                 missing = -1 if encoder.missing is None else _place(encoder.missing, whole)
-            encoders.append((kind, dim, size, scorer, bias, missing))
+                rows.append((ATTENTION, *self._chain(encoder.proj, whole), scorer, bias, missing))
+            else:
+                raise TypeError(f"there is no kernel for {type(encoder).__name__}")
             chains.append(len(self._tables))
-            self._modalities.append(name)
+        self._modalities, self._kinds = list(encoders), [row[0] for row in rows]
         self._chain(head, whole)
         table = np.array(self._tables, np.int64).reshape(-1, COLUMNS)
-        count, widest = len(encoders), max(*(row[1] for row in encoders), sum(sizes), int(table[:, 1:3].max()))
-        self._kinds = [row[0] for row in encoders]
-        # The longest clips that can meet in a part.
-        longest = [int(np.sort(lengths)[-self.samples :].sum()) for lengths in self._placed(clips).lengths]
+        count, together = len(rows), sum(row[2] for row in rows)
+        widest = max(*(row[1] for row in rows), int(table[:, 1:3].max()))
         self.network = Network(
             parameters=whole,
             gradients=np.zeros((2, whole.size), dtype),
             layers=table,
             rates=np.array(self._rates, dtype),
             chains=np.array([*chains, len(table)], np.int64),
-            encoders=np.array(encoders, np.int64),
+            encoders=np.array(rows, np.int64),
             drop=np.array([drop]),
             outputs=np.empty((2, self.samples * self._at), dtype),
             draws=np.empty((2, self.samples * self._drawn), dtype),
             moments=np.empty((2, len(table), 2, self.samples), dtype),
             scratch=np.empty((2, 2, self.samples * widest), dtype),
             pooled=np.empty((2, count, self.samples * widest), dtype),
-            fused=np.empty((2, 2, self.samples * sum(sizes)), dtype),
+            fused=np.empty((2, 2, self.samples * together), dtype),
             scale=np.ones((2, self.samples, count), dtype),
-            share=np.empty((2, count, max(longest)), dtype),
+            share=np.empty((2, count, 0), dtype),
             predicted=np.empty((2, self.samples, int(table[-1, 2])), dtype),
             squares=np.zeros(2),
             sync=np.zeros(3, np.int64),
         )
         self._known: dict[int, tuple[ClipData, Data]] = {}
 
-    def _chain(self, layers: Sequence[nn.Module], whole: NDArray[Any]) -> int:
-        """Adds the layers of a chain to the tables; returns how many values it takes."""
+    def _chain(self, layers: nn.Sequential, whole: NDArray[Any]) -> tuple[int, int]:
+        """Adds the layers of a chain to the tables; returns how many values it takes, and how many it gives."""
         first = next(layer for layer in layers if isinstance(layer, nn.LayerNorm | nn.Linear))
         taken = width = first.in_features if isinstance(first, nn.Linear) else int(first.normalized_shape[0])
         for layer in layers:
             kind, height, rate = _kind(layer, width)
-            own = [parameter for parameter in layer.parameters()]
+            own = list(layer.parameters())
             self._tables.append((kind, width, height, _place(own[0], whole) if own else 0, self._at, self._drawn))
             self._rates.append(rate)
             self._at += height
             self._drawn += height if kind == DROPOUT else 0
             width = height
-        return taken
+        return taken, width
 
     def data(self, clips: ClipData) -> Data:
         """Returns where the clips lie; it is found once."""
         if id(clips) not in self._known:
             data = self._placed(clips)
+            # The longest clips that can meet in a part.
             longest = max(int(np.sort(lengths)[-self.samples :].sum()) for lengths in data.lengths)
             if longest > self.network.share.shape[2]:
-                shape = (2, len(self._kinds), longest)
-                self.network = self.network._replace(share=np.empty(shape, self.network.share.dtype))
+                share = self.network.share
+                self.network = self.network._replace(share=np.empty((*share.shape[:2], longest), share.dtype))
             self._known[id(clips)] = (clips, data)  # the clips must outlive their addresses
         return self._known[id(clips)][1]
 
@@ -254,16 +260,20 @@ def _place(parameter: Tensor, whole: NDArray[Any]) -> int:
 
 
 def _kind(layer: nn.Module, width: int) -> tuple[int, int, float]:
-    """Returns a layer's kind, how many values it gives, and its epsilon or its rate."""
-    if isinstance(layer, nn.LayerNorm):
+    """Returns a layer's kind, how many values it gives, and its epsilon or its rate.
+
+    Raises:
+        TypeError: The kernels cannot compute it.
+    """
+    if isinstance(layer, nn.LayerNorm) and layer.normalized_shape == (width,) and layer.bias is not None:
         return NORM, width, layer.eps
-    if isinstance(layer, nn.Linear):
+    if isinstance(layer, nn.Linear) and layer.bias is not None:
         return LINEAR, layer.out_features, 0.0
-    if isinstance(layer, nn.GELU):
+    if isinstance(layer, nn.GELU) and layer.approximate == "none":
         return GELU, width, 0.0
     if isinstance(layer, nn.Dropout):
         return DROPOUT, width, layer.p
-    raise TypeError(f"there is no kernel for {type(layer).__name__}")
+    raise TypeError(f"there is no kernel for {layer}")
 
 
 _threads: ContextVar[int] = ContextVar("training threads", default=1)

@@ -14,7 +14,8 @@ import numpy as np
 from numba import carray, types
 from numpy.typing import NDArray
 
-from abawkit.models.kernels import add_atomically, compiled, pointer, pool_clip, pool_clip_gradient
+from abawkit.models.kernels import add_atomically, compiled, pointer, pool, pool_gradient
+from abawkit.models.layers import BLOCK
 from abawkit.models.passes import adamw, backward, ccc_mse, forward, gather
 
 #: Kinds of encoders: one vector per clip, attention over frames, an embedding that is ready.
@@ -151,56 +152,62 @@ def _wait(sync: NDArray[np.int64], threads: int) -> bool:
 
 
 @compiled
-def _pool(network: Network, data: Data, part: int, encoder: int, row: int, place: int, clip: int) -> None:
-    """Pools one clip into row ``row`` of the encoder's inputs."""
-    dim = network.encoders[encoder, 1]
-    length = data.lengths[encoder, clip]
-    at = row * dim
-    pooled = network.pooled[part, encoder, at : at + dim]
-    if length == 0:
-        missing = network.encoders[encoder, 5]
-        if missing >= 0:
-            pooled[:] = network.parameters[missing : missing + dim]
-        else:
-            pooled[:] = pooled.dtype.type(0)
-        return
-    scorer, bias = network.encoders[encoder, 3], network.parameters[network.encoders[encoder, 4]]
-    weight = network.parameters[scorer : scorer + dim]
-    share = network.share[part, encoder, place : place + length]
-    address, kind = data.addresses[encoder, clip], data.types[encoder]
-    if kind == HALF:
-        pool_clip(carray(pointer(address, np.empty(0, np.uint16)), (length, dim)), weight, bias, pooled, share)
+def _starts(data: Data, encoder: int, rows: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Returns where each clip's frames begin when those of all clips follow one another, and the end."""
+    starts = np.zeros(len(rows) + 1, np.int64)
+    for row in range(len(rows)):
+        starts[row + 1] = starts[row] + data.lengths[encoder, rows[row]]
+    return starts
+
+
+@compiled
+def _pool(network: Network, data: Data, part: int, encoder: int, rows: NDArray[np.int64], pooled: NDArray[Any]) -> None:
+    """Pools clips into the first rows of ``pooled``; without frames: the vector for missing clips, or zero."""
+    scorer, bias, missing = network.encoders[encoder, 3], network.encoders[encoder, 4], network.encoders[encoder, 5]
+    dim = pooled.shape[1]
+    for row in range(len(rows)):
+        if data.lengths[encoder, rows[row]] == 0:
+            pooled[row] = pooled.dtype.type(0)
+            if missing >= 0:
+                pooled[row] = network.parameters[missing : missing + dim]
+    weight, share = network.parameters[scorer : scorer + dim], network.share[part, encoder]
+    addresses, starts = data.addresses[encoder][rows], _starts(data, encoder, rows)
+    if data.types[encoder] == HALF:
+        pool(addresses, starts, np.empty(0, np.uint16), weight, network.parameters[bias], pooled, share)
     else:
-        pool_clip(carray(pointer(address, weight), (length, dim)), weight, bias, pooled, share)
+        pool(addresses, starts, network.parameters, weight, network.parameters[bias], pooled, share)
 
 
 @compiled
 def _unpool(
-    network: Network, data: Data, part: int, encoder: int, row: int, place: int, clip: int, g: NDArray[Any],
-    room: NDArray[Any],
+    network: Network, data: Data, part: int, encoder: int, rows: NDArray[np.int64], pooled: NDArray[Any],
+    g: NDArray[Any],
 ) -> None:  # fmt: skip
-    """Adds one clip's share to the gradient of the scorer, or of the vector for missing clips."""
-    dim = network.encoders[encoder, 1]
-    length = data.lengths[encoder, clip]
-    if length == 0:
-        missing = network.encoders[encoder, 5]
-        if missing >= 0:
-            for d in range(dim):
-                network.gradients[part, missing + d] += g[d]
-        return
-    pooled = network.pooled[part, encoder, row * dim : (row + 1) * dim]
-    towards = g.dtype.type(0)
-    for d in range(dim):
-        towards += g[d] * pooled[d]
-    share = network.share[part, encoder, place : place + length]
-    address, kind = data.addresses[encoder, clip], data.types[encoder]
-    if kind == HALF:
-        pool_clip_gradient(carray(pointer(address, np.empty(0, np.uint16)), (length, dim)), g, share, towards, room)
+    """Writes the gradients of the scorer and of the vector for missing clips, given that for ``pooled``."""
+    scorer, missing = network.encoders[encoder, 3], network.encoders[encoder, 5]
+    dim = pooled.shape[1]
+    gradients = network.gradients[part]
+    gradients[scorer : scorer + dim] = gradients.dtype.type(0)
+    if missing >= 0:
+        gradients[missing : missing + dim] = gradients.dtype.type(0)
+    towards = np.zeros(len(rows), g.dtype)
+    for row in range(len(rows)):
+        for d in range(dim):
+            towards[row] += g[row, d] * pooled[row, d]
+    each = np.empty((len(rows), dim), g.dtype)
+    share = network.share[part, encoder]
+    addresses, starts = data.addresses[encoder][rows], _starts(data, encoder, rows)
+    if data.types[encoder] == HALF:
+        pool_gradient(addresses, starts, np.empty(0, np.uint16), g, share, towards, each)
     else:
-        pool_clip_gradient(carray(pointer(address, g), (length, dim)), g, share, towards, room)
-    scorer = network.encoders[encoder, 3]
-    for d in range(dim):
-        network.gradients[part, scorer + d] += room[d]
+        pool_gradient(addresses, starts, network.parameters, g, share, towards, each)
+    for row in range(len(rows)):
+        if starts[row + 1] > starts[row]:
+            for d in range(dim):
+                gradients[scorer + d] += each[row, d]
+        elif missing >= 0:
+            for d in range(dim):
+                gradients[missing + d] += g[row, d]
 
 
 @compiled
@@ -208,7 +215,7 @@ def _forward(
     network: Network, data: Data, part: int, rows: NDArray[np.int64], seeds: NDArray[np.uint64], training: bool
 ) -> None:
     """Writes the predictions for some clips, at most S, into ``network.predicted[part]``."""
-    count = (len(rows) + 3) // 4 * 4
+    count = -(-len(rows) // BLOCK) * BLOCK
     encoders = len(network.encoders)
     total = 0
     for encoder in range(encoders):
@@ -232,15 +239,12 @@ def _forward(
     first = 0
     for encoder in range(encoders):
         kind, dim, width = network.encoders[encoder, 0], network.encoders[encoder, 1], network.encoders[encoder, 2]
-        place = 0
         inputs = network.pooled[part, encoder, : count * dim].reshape((count, dim))
-        for row in range(count):
-            if row >= len(rows):
-                inputs[row] = inputs.dtype.type(0)
-            elif kind == ATTENTION:
-                _pool(network, data, part, encoder, row, place, rows[row])
-                place += data.lengths[encoder, rows[row]]
-            else:
+        inputs[len(rows) :] = inputs.dtype.type(0)
+        if kind == ATTENTION:
+            _pool(network, data, part, encoder, rows, inputs)
+        else:
+            for row in range(len(rows)):
                 inputs[row] = carray(pointer(data.addresses[encoder, rows[row]], inputs), (dim,))
         begin, end = network.chains[encoder], network.chains[encoder + 1]
         made = forward(
@@ -291,14 +295,7 @@ def _backward(network: Network, data: Data, part: int, rows: NDArray[np.int64], 
                 network.draws[part], outputs, network.moments[part, begin:end], own, scratch, kind == ATTENTION,
             )  # fmt: skip
             if kind == ATTENTION:
-                scorer, missing = network.encoders[encoder, 3], network.encoders[encoder, 5]
-                gradients[scorer : scorer + dim] = gradients.dtype.type(0)
-                if missing >= 0:
-                    gradients[missing : missing + dim] = gradients.dtype.type(0)
-                room, place = np.empty(dim, g.dtype), 0
-                for row in range(len(rows)):
-                    _unpool(network, data, part, encoder, row, place, rows[row], g[row], room)
-                    place += data.lengths[encoder, rows[row]]
+                _unpool(network, data, part, encoder, rows, inputs, g)
         first += width
 
 
@@ -334,7 +331,7 @@ def train_epoch(threads: int, me: int, network: Network, data: Data, recipe: Rec
         for part in range(2):
             if threads == 1 or part == me:
                 begin, many = (0, one) if part == 0 else (one, two)
-                own = np.zeros(((many + 3) // 4 * 4, targets), towards.dtype)
+                own = np.zeros((-(-many // BLOCK) * BLOCK, targets), towards.dtype)
                 own[:many] = towards[begin : begin + many]
                 _backward(network, data, part, recipe.rows[start + begin : start + begin + many], own)
         if not _wait(network.sync, threads):

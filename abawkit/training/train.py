@@ -66,28 +66,7 @@ def train(
         FindingsError: The machine has a GPU that torch cannot use.
         AbawkitError: The training failed.
     """
-    settings = workspace.settings.training
-    own = Hyperparameters.__annotations__
-    changes = {key: value for key, value in settings.model_dump().items() if key in own and value is not None}
-    wanted = load_system(system, changes)
-    if unknown := sorted(set(features or {}) - set(wanted.modalities)):
-        raise UsageError(
-            f"{wanted.name} has no such modality",
-            got=unknown[0],
-            expected=", ".join(wanted.modalities),
-            todo="correct --features MODALITY=STORE",
-        )
-    chosen = find_split(workspace, wanted.ratio, split)
-    lite = workspace.settings.extract.preset == "lite"
-    stores = {
-        modality: choose_store(workspace.features, modality, lite=lite, wanted=(features or {}).get(modality))
-        for modality in wanted.modalities
-    }
-    _refuse_lite(workspace, chosen, stores, allow_lite)
-    kept, dropped = _without_incomplete(chosen, stores, wanted.hyperparameters.missing)
-    return _train(
-        _Order(workspace, wanted, kept, stores, settings.seed if seed is None else seed, dropped, None), progress
-    )
+    return _train(_order(workspace, system, split, seed, features, allow_lite), progress)
 
 
 def train_many(
@@ -109,7 +88,7 @@ def train_many(
         workspace: As :func:`train`.
         systems: Names.
         seeds: At least one.
-        features: As :func:`train`; only for a single system.
+        features: As :func:`train`, for all of the systems.
         split: As :func:`train`, or several, such as those of a fold set.
         allow_lite: As :func:`train`.
         progress: What to report to.
@@ -122,7 +101,7 @@ def train_many(
     splits = [split] if split is None or isinstance(split, str) else list(split)
     for name in names:
         for each in splits:
-            find_split(workspace, load_system(name).ratio, each)
+            _order(workspace, name, each, None, features, allow_lite)
     settings = workspace.settings.training
     parts = [(each, seed) for each in splits for seed in seeds]
     if len(parts) == 1 or pick_device(settings.device) != "cpu":
@@ -202,6 +181,37 @@ class _Order:
     parent: tuple[Run, Replay] | None
 
 
+def _order(
+    workspace: Workspace,
+    system: str,
+    split: str | None,
+    seed: int | None,
+    features: Mapping[str, str] | None,
+    allow_lite: bool,
+) -> _Order:
+    """Returns what :func:`train` is to train; everything is there, or it raises."""
+    settings = workspace.settings.training
+    own = Hyperparameters.__annotations__
+    changes = {key: value for key, value in settings.model_dump().items() if key in own and value is not None}
+    wanted = load_system(system, changes)
+    if unknown := sorted(set(features or {}) - set(wanted.modalities)):
+        raise UsageError(
+            f"{wanted.name} has no such modality",
+            got=unknown[0],
+            expected=", ".join(wanted.modalities),
+            todo="correct --features MODALITY=STORE",
+        )
+    chosen = find_split(workspace, wanted.ratio, split)
+    lite = workspace.settings.extract.preset == "lite"
+    stores = {
+        modality: choose_store(workspace.features, modality, lite=lite, wanted=(features or {}).get(modality))
+        for modality in wanted.modalities
+    }
+    _refuse_lite(workspace, chosen, stores, allow_lite)
+    kept, dropped = _without_incomplete(chosen, stores, wanted.hyperparameters.missing)
+    return _Order(workspace, wanted, kept, stores, settings.seed if seed is None else seed, dropped, None)
+
+
 def _refuse_lite(workspace: Workspace, split: Split, stores: Mapping[Modality, FeatureStore], allow_lite: bool) -> None:
     weak = [modality for modality, store in stores.items() if store.spec.name == "lite"]
     official = workspace.task.official_size(len(split.train.ids), len(split.valid.ids))
@@ -267,13 +277,13 @@ def _train(order: _Order, progress: Progress) -> Run:
     if device == "cpu" and not compiled_before():
         progress.say("compiling the training for this machine: once, for about a minute")
     with _deterministic(settings.threads):
-        valid = load_clips(stores, split.valid.ids, split.valid.values, device=device) if len(split.valid) else None
+        valid = load_clips(stores, split.valid.ids, split.valid.values) if len(split.valid) else None
         work = Work(
             workspace,
             order.system,
             split,
             stores,
-            load_clips(stores, split.train.ids, split.train.values, device=device),
+            load_clips(stores, split.train.ids, split.train.values),
             valid,
             order.seed,
             device,
@@ -360,6 +370,6 @@ def _predict_test(work: Work, path: Path, config: dict[str, Any]) -> None:
         todo = f"{'; '.join(makers)}; then: abawkit predict {path.name} --on test"
         work.progress.say(f"{len(absent)} of {len(ids)} test clips have no features yet: {todo}")
     elif ids:
-        clips = load_clips(work.stores, ids, device=work.device)
+        clips = load_clips(work.stores, ids)
         table = predict_table(path, config, clips, work.task, work.device)
         write_predictions(path / "predictions" / "test.csv", table)

@@ -83,19 +83,9 @@ class Work:
 
     def plan(self, name: str, signature: str) -> FitPlan:
         """Returns how a stage (a modality, or ``fusion``) is fitted; it is seeded from its signature."""
-        return FitPlan(
-            name=name,
-            epochs=self.hyper.epochs(name),
-            patience=self.hyper.fusion_patience if name == "fusion" else self.hyper.patience,
-            batch_size=self.hyper.batch_size,
-            clip_norm=self.hyper.clip_norm,
-            alpha=self.hyper.alpha,
-            min_delta=self.hyper.min_delta,
-            lr_factor=self.hyper.lr_factor,
-            seed=int(signature[:12], 16),
-            checkpoint_seconds=self.workspace.settings.training.checkpoint_seconds,
-            replay=None if self.replay is None else self.replay[name],
-        )
+        seconds = self.workspace.settings.training.checkpoint_seconds
+        replay = None if self.replay is None else self.replay[name]
+        return fit_plan(self.hyper, name, int(signature[:12], 16), checkpoint_seconds=seconds, replay=replay)
 
     def optimizer(self, groups: list[dict[str, Any]]) -> torch.optim.Optimizer:
         """Returns AdamW over parameter groups (Sec. 4.8), each of them flattened into one parameter."""
@@ -123,6 +113,38 @@ class Work:
             "train": [store.content_digest(self.train.ids), split.train.digest],
             "valid": [store.content_digest(valid), split.valid.digest],
         }
+
+
+def fit_plan(
+    hyper: Hyperparameters,
+    name: str,
+    seed: int,
+    *,
+    checkpoint_seconds: float,
+    replay: tuple[float, ...] | None = None,
+) -> FitPlan:
+    """Returns how a stage is fitted with these hyper-parameters.
+
+    Args:
+        hyper: The hyper-parameters.
+        name: A modality, or ``fusion``.
+        seed: Seed of the shuffling and the dropout.
+        checkpoint_seconds: How often the state for resuming is saved.
+        replay: The learning rate of each epoch to replay; None: the scheduler sets the rates.
+    """
+    return FitPlan(
+        name=name,
+        epochs=hyper.epochs(name),
+        patience=hyper.fusion_patience if name == "fusion" else hyper.patience,
+        batch_size=hyper.batch_size,
+        clip_norm=hyper.clip_norm,
+        alpha=hyper.alpha,
+        min_delta=hyper.min_delta,
+        lr_factor=hyper.lr_factor,
+        seed=seed,
+        checkpoint_seconds=checkpoint_seconds,
+        replay=replay,
+    )
 
 
 class Log:

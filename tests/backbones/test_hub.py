@@ -21,7 +21,7 @@ from abawkit.backbones.hub import (
     weights_digest,
 )
 from abawkit.errors import AbawkitError
-from abawkit.workspace import ExtractSettings
+from abawkit.settings import ExtractSettings
 from tests import tiny_models
 
 

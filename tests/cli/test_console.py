@@ -71,3 +71,13 @@ def test_plain_has_no_colours_on_a_terminal(monkeypatch: pytest.MonkeyPatch) -> 
         assert not console.out().is_terminal and console.err().color_system is None
     finally:
         console.PLAIN.reset(token)
+
+
+def test_what_looks_like_markup_in_a_folders_name_is_shown(tmp_path: Path) -> None:
+    root = random_workspace(tmp_path / "[red]team").root
+    made = abawkit(root, "resplit", "--ratio", "4:1")
+    assert made.exit_code == 0 and f"in {root / 'splits'}" in made.stdout
+    other = tmp_path / "[bold]other"
+    other.mkdir()
+    made = abawkit(other, "init", str(root / "challenge"))
+    assert made.exit_code == 0 and f"wrote {other / 'abawkit.toml'}" in made.stdout

@@ -62,6 +62,7 @@ def imported(tmp_path_factory: pytest.TempPathFactory) -> Path:
             (folder / "00070.npy").unlink()
         result = run(root, "features", "import", "--modality", modality, "--from", str(folder))
         assert result.exit_code == 0, result.output
+        assert f"abawkit train --features {modality}=" in result.stdout
     return root
 
 

@@ -7,7 +7,8 @@ from typing import Any
 import pytest
 
 from abawkit.extraction.pipeline import plan_extraction
-from abawkit.workspace import ExtractSettings, Workspace
+from abawkit.settings import ExtractSettings
+from abawkit.workspace import Workspace
 from tests import tiny_models
 from tests.tiny_yunet import write_yunet
 

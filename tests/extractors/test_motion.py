@@ -13,7 +13,7 @@ from abawkit.extractors.motion import FlowMotion, OpenFaceMotion, OpenFaceProgra
 from abawkit.extractors.openface import COLUMNS
 from abawkit.media.encode import write_video
 from abawkit.media.video import frame_times
-from abawkit.workspace import ExtractSettings
+from abawkit.settings import ExtractSettings
 from tests.extractors.openface_stand_in import stand_in
 
 #: Seven frames at a variable rate.

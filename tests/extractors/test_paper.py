@@ -2,7 +2,7 @@ import pytest
 
 from abawkit.errors import AbawkitError
 from abawkit.extractors.paper import DEFAULTS, paper_extractors
-from abawkit.workspace import ExtractSettings
+from abawkit.settings import ExtractSettings
 from tests import tiny_models
 
 

@@ -119,7 +119,7 @@ def test_specs_and_loading_need_no_torch(folder: Path, tmp_path: Path) -> None:
     code = (
         "import sys\n"
         "from abawkit.extractors.paper import paper_extractors\n"
-        "from abawkit.workspace import ExtractSettings\n"
+        "from abawkit.settings import ExtractSettings\n"
         f"models = dict(text_model={str(folder)!r}, audio_model={str(audio)!r}, vision_model={str(vision)!r})\n"
         "made = paper_extractors(ExtractSettings(**models))\n"
         "assert list(made) == ['text', 'audio', 'vision', 'motion']\n"

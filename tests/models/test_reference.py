@@ -155,15 +155,18 @@ def test_encoders_and_unimodal_models_are_their_formulas(modality: str) -> None:
 def test_fusion_is_its_formula(modalities: tuple[str, ...], frozen: tuple[str, ...]) -> None:
     values = batch(*modalities)
     model = fusion(*modalities, frozen=frozen)
-    same_with_gradients(model, model(values), lambda own: plain.fusion(values, own), frozen=frozen)
+    ours = model(values)
+    assert ours.shape == (len(LENGTHS), 6)
+    same_with_gradients(model, ours, lambda own: plain.fusion(values, own), frozen=frozen)
 
 
 def test_embeddings_that_are_ready_need_no_frames() -> None:
     values = batch("text", "audio", "motion")
     model = fusion("text", "audio", "motion", frozen=("motion",))
     ready = {"motion": plain.encoder("motion", values["motion"], dict(model.encoder("motion").named_parameters()))}
-    rest = {m: values[m] for m in ("text", "audio")}
-    same_with_gradients(model, model(rest, ready), lambda own: plain.fusion(values, own), frozen=("motion",))
+    ours = model({m: values[m] for m in ("text", "audio")}, ready)
+    assert torch.allclose(ours, model(values), rtol=1e-12, atol=1e-12)
+    same_with_gradients(model, ours, lambda own: plain.fusion(values, own), frozen=("motion",))
 
 
 def test_training_with_modality_dropout_is_its_formula() -> None:

@@ -19,46 +19,51 @@ from abawkit.challenge import EMI
 from abawkit.features.store import FeatureStore
 from abawkit.metrics import score
 from abawkit.models.encoders import EncoderConfig
+from abawkit.settings import Settings
 from abawkit.systems.loader import load_system
 from abawkit.training.checkpoint import fusion_config
 from abawkit.training.runs import Run
 from abawkit.training.train import train
-from abawkit.workspace import Settings, Workspace
+from abawkit.workspace import Workspace
 from tests import plain
 from tests.random_stores import DIMS, TRAIN, random_stores, random_workspace
 
-#: Hyper-parameter → F1 to F4, F5, and where the paper has it ("script": the authors' released one).
-TABLE: dict[str, tuple[Any, Any, str]] = {
-    "hidden": (384, 384, "Sec. 4.8"),
-    "motion_hidden": (128, 128, "Sec. 4.8"),
-    "fusion_hidden": (384, 128, "Sec. 4.8; F5: Sec. 5.2 and the script's example"),
-    "dropout": (0.45, 0.45, "Sec. 4.8"),
-    "modality_dropout": (0.3, 0.3, "Sec. 4.6"),
-    "alpha": (0.7, 0.7, "Sec. 4.5, Eq. 1"),
-    "lr": (2e-4, 2e-4, "Sec. 4.8"),
-    "weight_decay": (1e-2, 1e-2, "Sec. 4.8"),
-    "clip_norm": (1.0, 1.0, "Sec. 4.8"),
-    "batch_size": (16, 16, "Sec. 4.8"),
-    "encoder_lr_scale": (0.05, 0.05, "Sec. 4.6"),
-    "lr_factor": (0.5, 0.5, "Sec. 4.8"),
-    "patience": (10, 10, "Sec. 4.8"),
-    "fusion_patience": (10, 15, "Sec. 4.8; F5: the script's example"),
-    "min_delta": (1e-4, 1e-4, "script"),
-    "text_epochs": (50, 50, "Sec. 4.8"),
-    "audio_epochs": (50, 50, "Sec. 4.8"),
-    "vision_epochs": (50, 50, "Sec. 4.8"),
-    "motion_epochs": (100, 100, "Sec. 4.8"),
-    "fusion_epochs": (50, 100, "Sec. 4.8; F5: the script's example"),
-    "frozen_encoders": (False, True, "Sec. 5.2"),
+#: Hyper-parameter → its value, and where the paper has it ("script": the authors' released one).
+TABLE: dict[str, tuple[Any, str]] = {
+    "hidden": (384, "Sec. 4.8"),
+    "motion_hidden": (128, "Sec. 4.8"),
+    "fusion_hidden": (384, "Sec. 4.8"),
+    "dropout": (0.45, "Sec. 4.8"),
+    "modality_dropout": (0.3, "Sec. 4.6"),
+    "alpha": (0.7, "Sec. 4.5, Eq. 1"),
+    "lr": (2e-4, "Sec. 4.8"),
+    "weight_decay": (1e-2, "Sec. 4.8"),
+    "clip_norm": (1.0, "Sec. 4.8"),
+    "batch_size": (16, "Sec. 4.8"),
+    "encoder_lr_scale": (0.05, "Sec. 4.6"),
+    "lr_factor": (0.5, "Sec. 4.8"),
+    "patience": (10, "Sec. 4.8"),
+    "fusion_patience": (10, "Sec. 4.8"),
+    "min_delta": (1e-4, "script"),
+    **{f"{stage}_epochs": (50, "Sec. 4.8") for stage in ("text", "audio", "vision", "fusion")},
+    "motion_epochs": (100, "Sec. 4.8"),
+    "frozen_encoders": (False, "Sec. 5.2"),
+    "missing": ("zero", "script"),
 }
+#: What F5 has otherwise: Sec. 5.2, and the script's example.
+OF_F5 = {"frozen_encoders": True, "fusion_hidden": 128, "fusion_patience": 15, "fusion_epochs": 100}
 
 
 @pytest.mark.parametrize("name", list(TABLE))
 def test_hyper_parameters(name: str) -> None:
-    tuned, frozen, section = TABLE[name]
+    value, section = TABLE[name]
     for system in ("F1", "F2", "F3", "F4"):
-        assert getattr(load_system(system).hyperparameters, name) == tuned, section
-    assert getattr(load_system("F5").hyperparameters, name) == frozen, section
+        assert getattr(load_system(system).hyperparameters, name) == value, section
+    assert getattr(load_system("F5").hyperparameters, name) == OF_F5.get(name, value), section
+
+
+def test_no_hyper_parameter_is_left_out() -> None:
+    assert set(vars(load_system("F1").hyperparameters)) == set(TABLE)
 
 
 def test_the_seed_is_42() -> None:

@@ -1,5 +1,6 @@
 """The compiled epoch against the modules, torch's autograd and torch's AdamW, in float64."""
 
+import copy
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
@@ -42,6 +43,10 @@ def clips(modalities: Sequence[Modality] = ("text", "audio", "vision"), ready: S
     )
 
 
+def halved(data: ClipData) -> ClipData:
+    return replace(data, frames={m: [clip.half() for clip in frames] for m, frames in data.frames.items()})
+
+
 def encoder(modality: Modality, hidden: int = 7, **changes: Any) -> EncoderConfig:
     kind = "mlp" if modality == "text" else "attention"
     return EncoderConfig(kind, DIM[modality], **({"hidden": hidden, "dropout": 0.0} | changes))
@@ -62,7 +67,7 @@ def optimizer(groups: list[dict[str, Any]]) -> torch.optim.Optimizer:
 def unimodal(modality: Modality, **changes: Any) -> tuple[Any, Any, Any]:
     torch.manual_seed(1)
     model = UnimodalModel(encoder(modality, **changes), 6).double()
-    return model, [{"params": list(model.parameters())}], lambda c, rows: model(c.inputs(rows, skip=c.ready)[modality])
+    return model, [{"params": list(model.parameters())}], lambda batch: model(batch.inputs[modality])
 
 
 def fused(modalities: Sequence[Modality], ready: Sequence[Modality], **changes: Any) -> tuple[Any, Any, Any]:
@@ -75,7 +80,7 @@ def fused(modalities: Sequence[Modality], ready: Sequence[Modality], **changes: 
     return (
         model,
         groups,
-        lambda c, rows: model(c.inputs(rows, skip=c.ready), {m: made[rows] for m, made in c.ready.items()}),
+        lambda batch: model(batch.inputs, batch.ready),
     )
 
 
@@ -83,6 +88,7 @@ CASES: dict[str, Any] = {
     "text": (lambda: unimodal("text"), "text", ()),
     "audio": (lambda: unimodal("audio"), "audio", ()),
     "a learned vector for missing clips": (lambda: unimodal("audio", learned_missing=True), "audio", ()),
+    "audio of float16": (lambda: unimodal("audio"), "audio", ()),
     "F1": (lambda: fused(("text", "audio", "vision"), ()), "fusion", ()),
     "F2": (lambda: fused(("text", "audio", "motion"), ("motion",)), "fusion", ("motion",)),
     "F5": (lambda: fused(("text", "audio"), ("text", "audio")), "fusion", ("text", "audio")),
@@ -94,6 +100,8 @@ def test_two_epochs_are_those_of_autograd(name: str) -> None:
     """Loss, parameters after AdamW with clipped gradients, its running means, and predictions."""
     make, modality, ready = CASES[name]
     data = clips(("text", "audio", "vision"), ready)
+    if "float16" in name:
+        data = halved(data)
     made: dict[str, Any] = {}
     for kind in ("autograd", "compiled"):
         model, groups, forward = make()
@@ -132,10 +140,9 @@ def test_any_size_of_batch(batch: int) -> None:
 def trained(threads: int, dtype: torch.dtype = torch.float32) -> dict[str, Tensor]:
     model, _, _ = fused(("text", "audio", "vision"), (), dropout=0.45, modality_dropout=0.3)
     model.to(dtype)
-    data = clips()
-    halves = {m: [clip.half() for clip in frames] for m, frames in data.frames.items()}
+    data = halved(clips())
     assert data.text is not None and data.truth is not None
-    data = replace(data, text=data.text.to(dtype), truth=data.truth.to(dtype), frames=halves)
+    data = replace(data, text=data.text.to(dtype), truth=data.truth.to(dtype))
     adamw = optimizer([{"params": list(model.parameters())}])
     with training_threads(threads):
         trainer = CompiledTrainer(model, data, adamw, "fusion", 8)
@@ -150,6 +157,34 @@ def test_one_thread_and_two_give_the_same_bits() -> None:
     for key, value in one.items():
         assert torch.equal(value, two[key]), key
     assert all(bool(torch.isfinite(value).all()) for value in one.values())
+
+
+def test_a_state_that_was_loaded_goes_on_with_the_same_bits() -> None:
+    """In a new process, and in the same trainer after it has gone on."""
+
+    def begin() -> tuple[Any, Any, Any]:
+        model, groups, _ = fused(("text", "audio", "vision"), (), dropout=0.45)
+        adamw = optimizer(groups)
+        return model, adamw, CompiledTrainer(model, clips(), adamw, "fusion", 8)
+
+    def state_of(model: Any, adamw: Any) -> dict[str, Any]:
+        return copy.deepcopy({"model": model.state_dict(), "optimizer": adamw.state_dict()})
+
+    first = begin()
+    first[2].epoch(PLAN, 0)
+    saved = state_of(*first[:2])
+    first[2].epoch(PLAN, 1)
+    expected = state_of(*first[:2])
+    for model, adamw, trainer in (begin(), first):
+        model.load_state_dict(saved["model"])
+        adamw.load_state_dict(copy.deepcopy(saved["optimizer"]))
+        trainer.epoch(PLAN, 1)
+        again = state_of(model, adamw)
+        for key, value in expected["model"].items():
+            assert torch.equal(again["model"][key], value), key
+        for index, values in expected["optimizer"]["state"].items():
+            for key, value in values.items():
+                assert torch.equal(again["optimizer"]["state"][index][key], value), (index, key)
 
 
 def test_dropout_is_where_the_modules_have_it() -> None:
@@ -224,7 +259,30 @@ def test_what_it_cannot_take() -> None:
     mixed = replace(mixed, frames={"audio": [clip.bfloat16() for clip in mixed.frames["audio"]]})
     with pytest.raises(ValueError, match="bfloat16"):
         CompiledTrainer(model, mixed, optimizer(groups), "audio", 8)
+
+
+@pytest.mark.parametrize(
+    "layer",
+    [
+        nn.Tanh(),
+        nn.GELU("tanh"),
+        nn.LayerNorm((3, 7)),
+        nn.LayerNorm(7, bias=False),
+        nn.LayerNorm(7, elementwise_affine=False),
+        nn.Linear(7, 7, bias=False),
+    ],
+    ids=str,
+)
+def test_a_layer_without_a_kernel_is_refused(layer: nn.Module) -> None:
+    strange = UnimodalModel(encoder("text"), 6)
+    strange.head = nn.Sequential(nn.Linear(7, 7), layer, nn.Linear(7, 6))
+    strange.double()
+    with pytest.raises(TypeError, match=f"no kernel for {type(layer).__name__}"):
+        CompiledTrainer(strange, clips(), optimizer([{"params": list(strange.parameters())}]), "text", 8)
+
+
+def test_an_encoder_without_a_kernel_is_refused() -> None:
     strange = UnimodalModel(encoder("text"), 6).double()
-    strange.head = nn.Sequential(nn.Tanh(), nn.Linear(7, 6).double())
-    with pytest.raises(TypeError, match="Tanh"):
+    strange.encoder = nn.LSTM(6, 7).double()
+    with pytest.raises(TypeError, match="LSTM"):
         CompiledTrainer(strange, clips(), optimizer([{"params": list(strange.parameters())}]), "text", 8)

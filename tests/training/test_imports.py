@@ -396,6 +396,7 @@ def test_half_precision_and_views_are_read(workspace: Workspace, tmp_path: Path)
     halves = {key: value.half() for key, value in model.state_dict().items()}
     halves["audio_encoder.proj.1.weight"] = halves["audio_encoder.proj.1.weight"].T.contiguous().T
     run = import_run(workspace, [saved(tmp_path / "half.pt", halves)])
+    assert list(run.metrics["files"]) == ["half.pt"]
     same(run, workspace, model)
 
 

@@ -202,7 +202,7 @@ def test_trackio_has_every_epoch_once(tmp_path: Path) -> None:
 
 
 def test_the_setting_takes_the_names_of_the_trackers() -> None:
-    from abawkit.workspace import TrainingSettings
+    from abawkit.settings import TrainingSettings
 
     for name in TRACKERS:
         assert TrainingSettings.model_validate({"trackers": f"auto, {name}"}).trackers == ("auto", name)

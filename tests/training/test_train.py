@@ -87,6 +87,12 @@ def test_nothing_is_trained_when_a_split_is_missing(workspace: Workspace) -> Non
     assert not workspace.runs.exists() and not workspace.stages.exists()
 
 
+def test_nothing_is_trained_when_one_of_the_systems_lacks_the_modality(workspace: Workspace) -> None:
+    with pytest.raises(UsageError, match="F1 has no such modality"):
+        train_many(workspace, ["F2", "F1"], seeds=[1], features={"motion": "random-0"})
+    assert not workspace.runs.exists() and not workspace.stages.exists()
+
+
 def test_refit_replays_the_parent_on_all_labelled_clips(workspace: Workspace) -> None:
     parent = train(opened(workspace.root, training__audio_epochs=9, training__patience=1), "F2")
     made = refit(workspace, parent)

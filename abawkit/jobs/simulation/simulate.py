@@ -21,10 +21,11 @@ from abawkit.challenge import EMI
 from abawkit.data.groups import write_groups
 from abawkit.data.labels import write_ids, write_labels
 from abawkit.data.splits import resplit
-from abawkit.errors import AbawkitError, UsageError
+from abawkit.errors import AbawkitError
 from abawkit.features.spec import MODALITIES, SIMULATED, ClipFeatures, FeatureSpec, Modality, Status
 from abawkit.features.writer import open_for_writing
-from abawkit.fileio import digest, human_bytes, locked, read_json, storage_errors, write_json
+from abawkit.fileio import digest, human_bytes, locked, storage_errors, write_json
+from abawkit.jobs.marker import state_of
 from abawkit.jobs.simulation.calibration import constants, constants_digest
 from abawkit.jobs.simulation.signal import SHAPES, Signal
 from abawkit.jobs.simulation.world import SPLITS, World, draw_world, split_sizes
@@ -114,7 +115,7 @@ def simulate(
     if not whole:
         _refuse_without_room(root, signals, progress)
         with locked(root, "simulating a workspace"):
-            _refuse_others(root, made_from)
+            state_of(root, SIMULATION, "simulation", made_from)  # another process may have been here
             write_json(root / SIMULATION, {"note": NOTE, "state": "unfinished", "made_from": made_from})
             _write_tables(root, world)
             for signal in signals.values():
@@ -223,28 +224,8 @@ def _is_whole(root: Path, made_from: Mapping[str, Any]) -> bool:
     Raises:
         UsageError: ``root`` holds anything else.
     """
-    _refuse_others(root, made_from)
+    state = state_of(root, SIMULATION, "simulation", made_from)
     # A damaged segment that its user deleted is made again.
     clips = sum(made_from[split] for split in SPLITS)
     segments = sum(1 for _ in root.glob("features/*/simulated-*/segment-*.h5"))
-    complete = segments >= len(MODALITIES) * -(-clips // _SEGMENT)
-    return complete and read_json(root / SIMULATION, "a simulation").get("state") == "whole"
-
-
-def _refuse_others(root: Path, made_from: Mapping[str, Any]) -> None:
-    todo = "choose a folder that is empty or not there"
-    if root.exists() and not root.is_dir():
-        raise UsageError("this is a file, not a folder", path=root, todo=todo)
-    with storage_errors(root):
-        names = {path.name for path in root.iterdir()} if root.is_dir() else set()
-    # What a process that was killed before it wrote the marker leaves behind.
-    entries = sorted(name for name in names if name != ".lock" and not name.startswith(".tmp-"))
-    if not entries:
-        return
-    if SIMULATION not in entries:
-        raise UsageError("the folder is not empty, and nothing is overwritten", path=root, got=entries[0], todo=todo)
-    found = read_json(root / SIMULATION, "a simulation").get("made_from")
-    if found != made_from:
-        raise UsageError(
-            "the folder holds another simulation", path=root, got=str(found), expected=str(dict(made_from)), todo=todo
-        )
+    return state == "whole" and segments >= len(MODALITIES) * -(-clips // _SEGMENT)

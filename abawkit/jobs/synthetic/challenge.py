@@ -15,7 +15,8 @@ import numpy as np
 from abawkit.challenge import EMI
 from abawkit.data.labels import write_labels
 from abawkit.errors import AbawkitError, UsageError
-from abawkit.fileio import locked, read_json, storage_errors, write_json
+from abawkit.fileio import locked, storage_errors, write_json
+from abawkit.jobs.marker import state_of
 from abawkit.jobs.synthetic.clip import CHALLENGE, CLIP, ONE_FRAME_SECONDS, ClipPlan, streams, write_clip
 from abawkit.jobs.synthetic.labels import Array, draw_ratings, draw_seed_videos, vote_chances
 from abawkit.jobs.synthetic.words import imitate, seed_sentence
@@ -224,27 +225,7 @@ def _is_whole(root: Path, made_from: Mapping[str, Any]) -> bool:
     Raises:
         UsageError: ``root`` holds anything else.
     """
-    todo = "choose a folder that is empty or not there"
-    if root.exists() and not root.is_dir():
-        raise UsageError("this is a file, not a folder", path=root, todo=todo)
-    with storage_errors(root):
-        names = {path.name for path in root.iterdir()} if root.is_dir() else set()
-    # what a process that was killed before it wrote the marker leaves behind
-    entries = sorted(name for name in names if name != ".lock" and not name.startswith(".tmp-"))
-    if not entries:
-        return False
-    if MARKER not in entries:
-        raise UsageError("the folder is not empty, and nothing is overwritten", path=root, got=entries[0], todo=todo)
-    marker = read_json(root / MARKER, "a record of a synthetic challenge")
-    if marker.get("made_from") != made_from:
-        raise UsageError(
-            "the folder holds another synthetic challenge",
-            path=root,
-            got=str(marker.get("made_from")),
-            expected=str(dict(made_from)),
-            todo=todo,
-        )
-    return marker.get("state") == "whole"
+    return state_of(root, MARKER, "synthetic challenge", made_from) == "whole"
 
 
 def _write(challenge: SyntheticChallenge, plans: Sequence[ClipPlan], workers: int, progress: Progress) -> None:
