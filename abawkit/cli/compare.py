@@ -35,16 +35,17 @@ def compare(
 ) -> None:
     """Tell whether runs differ: paired bootstrap.
 
-    All are scored on identical resamples of the same clips. Runs that differ only in the seed are one system. Runs
+    All are scored on identical resamples of the same clips. Runs that differ only in the seed are one system, and a
+    beginning that they share names them all (abawkit runs compare F3 F4). Runs
     with different validation clips are compared on the clips that all have held out.
     """
     from abawkit.cli import console
+    from abawkit.evaluation.compare import find_systems
     from abawkit.evaluation.paired import compare as compute
-    from abawkit.training.runs import find_run
 
     opened = open_workspace(workspace)
     side = side_of(on)
-    found = compute(opened, [find_run(opened, name) for name in runs], on=side, labels=labels, groups=groups)
+    found = compute(opened, find_systems(opened, runs), on=side, labels=labels, groups=groups)
     if as_json:
         console.print_json(found.to_json())
         return

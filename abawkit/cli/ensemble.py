@@ -52,11 +52,11 @@ def ensemble(
     A refit that is named takes its parent's place for the test clips; scores and weights stay the parent's.
     """
     from abawkit.cli import console
+    from abawkit.evaluation.compare import find_systems
     from abawkit.evaluation.ensemble import ensemble as combine
-    from abawkit.training.runs import find_run
 
     opened = open_workspace(workspace)
-    named = [find_run(opened, name) for name in runs] if runs else None
+    named = find_systems(opened, runs, folds=oof) if runs else None
     progress = console.progress_for(as_json)
     made = combine(opened, named, method=method, oof=oof, refits=refits, folds=folds, groups=groups, progress=progress)
     if plot is not None:

@@ -9,12 +9,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from abawkit.challenge import Task
+from abawkit.data.folds import fold_of
 from abawkit.data.labels import read_labels
 from abawkit.errors import AbawkitError, UsageError
 from abawkit.evaluation.bootstrap import interval
 from abawkit.fileio import digest_json
 from abawkit.metrics import score
-from abawkit.training.runs import Predictions, Run, Side
+from abawkit.training.runs import Predictions, Run, Side, matching_runs, not_one_run
+from abawkit.workspace import Workspace
 
 #: What runs of one system may differ in, and in what the runs of a fold set may besides.
 _SEED_KEYS = {"seed", "stages", "tool", "subject_note"}
@@ -32,6 +34,34 @@ def system_key(run: Run, *, over_splits: bool = False) -> str:
         return run.name
     free = _SEED_KEYS | (_SPLIT_KEYS if over_splits else set())
     return digest_json({key: value for key, value in run.config.items() if key not in free})
+
+
+def find_systems(workspace: Workspace, names: Sequence[str], *, folds: bool = False) -> list[Run]:
+    """Returns the runs that the names mean, each once: a run, or all seeds of one system.
+
+    Args:
+        workspace: The workspace.
+        names: Names of runs, or their beginnings. Where several runs begin so, unfinished ones do not count, nor do
+            those on folds.
+        folds: Those on folds count then, and no others; the runs of one system on all folds are meant.
+
+    Raises:
+        UsageError: There is no such run, or several that differ in more than the seed.
+    """
+    meant: dict[str, Run] = {}
+    for name in names:
+        paths = matching_runs(workspace, name)
+        found = [Run.open(path) for path in paths if len(paths) == 1 or (path / "metrics.json").exists()]
+        if len(found) > 1:
+            found = [run for run in found if _on_fold(workspace, run) == folds] or found
+        if len({system_key(run, over_splits=folds) for run in found}) != 1:
+            raise not_one_run(workspace, name, paths)
+        meant |= {run.name: run for run in found}
+    return list(meant.values())
+
+
+def _on_fold(workspace: Workspace, run: Run) -> bool:
+    return fold_of(workspace, str(run.config["split"])) is not None
 
 
 def shared_held_out(runs: Sequence[Run]) -> tuple[str, ...]:

@@ -245,19 +245,39 @@ def find_run(workspace: Workspace, name: str) -> Run:
     Raises:
         UsageError: There is none, or several.
     """
+    found = matching_runs(workspace, name)
+    if len(found) > 1:
+        raise not_one_run(workspace, name, found)
+    return Run.open(found[0])
+
+
+def matching_runs(workspace: Workspace, name: str) -> list[Path]:
+    """Returns the folder of the run with this name, or of all that begin with it, unfinished ones among them.
+
+    Raises:
+        UsageError: There is none.
+    """
     # A name is looked up in the list, never joined to a path.
     names = sorted(path.parent.name for path in workspace.runs.glob("*/config.json"))
     wanted = Path(name).name
     matching = [known for known in names if known == wanted] or [known for known in names if known.startswith(wanted)]
-    if len(matching) != 1:
+    if not matching:
+        expected = ", ".join(names) or "a run: there are none yet"
         raise UsageError(
-            "there is no such run" if not matching else "several runs have such a name",
-            path=workspace.runs,
-            got=name,
-            expected=", ".join(matching or names) or "a run: there are none yet",
-            todo="abawkit runs list",
+            "there is no such run", path=workspace.runs, got=name, expected=expected, todo="abawkit runs list"
         )
-    return Run.open(workspace.runs / matching[0])
+    return [workspace.runs / known for known in matching]
+
+
+def not_one_run(workspace: Workspace, name: str, found: Sequence[Path]) -> UsageError:
+    """Returns the error that says that a name could mean several runs."""
+    return UsageError(
+        "several runs have such a name",
+        path=workspace.runs,
+        got=name,
+        expected=", ".join(path.name for path in found),
+        todo="abawkit runs list",
+    )
 
 
 def write_predictions(path: Path, table: pd.DataFrame) -> None:

@@ -29,6 +29,21 @@ def drawn_labels(count: int, seed: int = 0) -> NDArray[np.float64]:
     return np.random.default_rng(seed).choice([0, 0, 0, 1 / 3, 2 / 3, 1], (count, 6))
 
 
+def make_fold(workspace: Workspace, name: str, index: int, of: int) -> str:
+    """Writes the record of one split of a fold set and returns the split's name."""
+    folder = workspace.splits / f"{name}-{index}"
+    folder.mkdir(parents=True)
+    side = {"content": "0"}
+    record = {
+        "format": 2, "ratio": "2:1", "ratio_got": "2:1", "strategy": "random", "note": "", "content": "0",
+        "subject_safe": False, "keep_train": False, "test_content": [], "seed": 42, "moved": 0, "held_out": 0,
+        "counts": {"train": 160, "valid": 80, "test": 0}, "parent": {"train": side, "valid": side},
+        "groups": None, "fold": {"set": name, "index": index, "of": of},
+    }  # fmt: skip
+    (folder / "split.json").write_text(json.dumps(record))
+    return folder.name
+
+
 def make_run(
     workspace: Workspace,
     name: str,

@@ -19,7 +19,7 @@ from abawkit.metrics import score
 from abawkit.report.weights import write_weights
 from abawkit.training.runs import Run, write_predictions
 from abawkit.workspace import Workspace
-from tests.evaluation.made_runs import clip_ids, drawn_labels, make_run, make_workspace
+from tests.evaluation.made_runs import clip_ids, drawn_labels, make_fold, make_run, make_workspace
 
 COUNT = 240
 
@@ -78,22 +78,13 @@ def test_out_of_fold_runs_cover_all_clips(tmp_path: Path) -> None:
     ids, truth, rng = clip_ids(0, COUNT), drawn_labels(COUNT), np.random.default_rng(1)
     runs = []
     for fold in range(3):
-        folder = workspace.splits / f"3fold-s42-{fold + 1}"
-        folder.mkdir(parents=True)
-        side = {"content": "0"}
-        record = {
-            "format": 2, "ratio": "2:1", "ratio_got": "2:1", "strategy": "random", "note": "", "content": "0",
-            "subject_safe": False, "keep_train": False, "test_content": [], "seed": 42, "moved": 0, "held_out": 0,
-            "counts": {"train": 160, "valid": 80, "test": 0}, "parent": {"train": side, "valid": side},
-            "groups": None, "fold": {"set": "3fold-s42", "index": fold + 1, "of": 3},
-        }  # fmt: skip
-        (folder / "split.json").write_text(json.dumps(record))
+        split = make_fold(workspace, "3fold-s42", fold + 1, 3)
         held = list(range(fold, COUNT, 3))
         names = [ids[i] for i in held]
         for system, noise in (("F1", 0.5), ("F3", 1.0)):
             values = truth[held] + noise * rng.normal(size=(len(held), 6))
             runs.append(
-                make_run(workspace, f"{system}-{fold}", names, truth[held], values, system=system, split=folder.name,
+                make_run(workspace, f"{system}-{fold}", names, truth[held], values, system=system, split=split,
                          train=sorted(set(ids) - set(names)))
             )  # fmt: skip
     with pytest.raises(UsageError, match="no run of fold 3 of 3"):
