@@ -96,7 +96,7 @@ def labelled_predictions(
     table = read_labels(labels, task)
     found = []
     for run in runs:
-        run.require_scorable()
+        run.require_scorable(on)
         predictions = run.predictions(on, task)
         absent = sorted(set(table.ids) - set(predictions.ids))
         if absent:

@@ -194,7 +194,7 @@ def compare(
     task = workspace.task
     runs = list({run.name: run for run in runs}.values())
     for run in runs:
-        run.require_scorable()
+        run.require_scorable(on)
     pooled = _pooled(runs)
     if len(pooled) < 2:
         raise UsageError(

@@ -213,7 +213,7 @@ def evaluate(
             a target is constant.
     """
     task = workspace.task
-    run.require_scorable()
+    run.require_scorable(on)
     if on == "valid" and labels is None:
         predictions = run.predictions("valid", task)
         ids, truth = predictions.ids, predictions.truth_of(predictions.ids)

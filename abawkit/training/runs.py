@@ -132,19 +132,21 @@ class Run:
         """Where an imported run comes from, in words; empty for any other."""
         return str(self.config.get("origin", ""))
 
-    def require_scorable(self) -> None:
-        """Raises when no clip can score it: all were trained on, or nobody said which.
+    def require_scorable(self, side: Side = "valid") -> None:
+        """Raises when no clip of the side can score it: all were trained on, or nobody said which.
 
         Raises:
-            AbawkitError: It is a refit on all labelled clips, or was imported without a split.
+            AbawkitError: It is a refit on all labelled clips and validation clips are meant, or it was imported without
+                a split.
         """
-        if self.parent is not None:
+        if self.parent is not None and side == "valid":
             raise AbawkitError(
                 f"run {self.name} was trained on all labelled clips: none is left to score or to rank it on",
                 got=f"its score: {self.no_score}",
-                todo=f"score its parent instead: {self.parent}",
+                todo=f"score its parent instead: {self.parent}; or, once there are labels of the test clips: "
+                "--on test --labels FILE",
             )
-        if not self.is_scorable:
+        if self.parent is None and not self.is_scorable:
             raise AbawkitError(
                 f"run {self.name} was imported without saying on which split it was trained: it can predict and be "
                 "submitted, but neither be scored nor combined with others, because it may know the clips",

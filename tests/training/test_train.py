@@ -9,12 +9,15 @@ import pandas as pd
 import pytest
 import torch
 
+from abawkit.data.labels import write_labels
 from abawkit.data.splits import find_split, resplit
 from abawkit.errors import AbawkitError, UsageError
+from abawkit.evaluation.scores import evaluate
 from abawkit.evaluation.seeds import over_seeds
 from abawkit.features.spec import Status
 from abawkit.features.store import choose_store
 from abawkit.jobs.reproduce import TABLE_4, reproduce
+from abawkit.metrics import score
 from abawkit.training.checkpoint import load_weights
 from abawkit.training.predict import predict
 from abawkit.training.runs import Run, list_runs
@@ -111,6 +114,12 @@ def test_refit_replays_the_parent_on_all_labelled_clips(workspace: Workspace) ->
     assert predict(workspace, made, "valid").truth is None, "predicted, never scored"
     with pytest.raises(AbawkitError, match="trained on all labelled clips"):
         made.require_scorable()
+    test = made.predictions("test", workspace.task)
+    labels = np.random.default_rng(0).choice([0, 0.25, 0.5], test.values.shape)
+    write_labels(workspace.root / "revealed.csv", workspace.task, test.ids, labels)
+    scored = evaluate(workspace, made, "test", labels=workspace.root / "revealed.csv")
+    expected = score(workspace.task, labels, test.values)
+    assert scored.scores.mean_pearson == pytest.approx(expected.mean_pearson), "it knows no test clip"
     with pytest.raises(UsageError, match="only a run that was trained here"):
         refit(workspace, made)
     assert {run.name for run in list_runs(workspace)} == {parent.name, made.name}
