@@ -2,7 +2,8 @@
 
 Parts, each with its ratios taken in one run: `epochs` (F2 stage by stage on 1,500 clips, batch 16), `long` (one clip of
 12,500 frames in a batch), `reuse` (all five systems against F2 and F4), `seeds` (five seeds against one), `scale` (all
-five systems at 1/16, 1/8 and 1/4 of the challenge, or with `--full` at its size). Features are simulated.
+five systems at 1/16, 1/8 and 1/4 of the challenge, or with `--full` at its size), and only when asked for `gpu` (steps
+with resident and with streamed frames against the floor, then all five systems at full size). Features are simulated.
 """
 
 import argparse
@@ -14,7 +15,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -26,7 +27,12 @@ from torch import Tensor, nn
 from abawkit.data.splits import find_split, resplit
 from abawkit.features.store import FeatureStore, list_stores
 from abawkit.jobs.simulation.simulate import simulate
+from abawkit.models.encoders import EncoderConfig, UnimodalModel
+from abawkit.models.flat import flatten
 from abawkit.models.pooling import attention_pool
+from abawkit.training.batches import load_clips
+from abawkit.training.loop import AutogradTrainer, FitPlan
+from abawkit.training.placement import Resident, Streamed
 from abawkit.training.train import train, train_many
 from abawkit.workspace import Workspace
 
@@ -61,12 +67,12 @@ class Stopwatch:
         return float(np.median(np.diff(self.ends[stage])[1:]))
 
 
-def opened(root: Path, epochs: int, threads: int) -> Workspace:
+def opened(root: Path, epochs: int, threads: int, device: str = "cpu") -> Workspace:
     """The workspace with so many epochs in each stage, and no early stopping."""
     stages = ("text", "audio", "vision", "motion", "fusion")
     settings: dict[str, Any] = {f"training.{stage}_epochs": epochs for stage in stages}
     settings |= {"training.patience": 1000, "training.fusion_patience": 1000}
-    settings |= {"training.threads": threads, "training.device": "cpu"}
+    settings |= {"training.threads": threads, "training.device": device}
     return Workspace.open(root, environ={}, overrides=settings)
 
 
@@ -316,6 +322,73 @@ def scale(scratch: Path, threads: int, *, full: bool) -> None:
         )
 
 
+def gpu(scratch: Path, threads: int, *, share: float = 1.0, device: str = "cuda:0") -> None:
+    """Prints what a step of the audio stage costs on a GPU, its floor, and all five systems, 15 epochs per stage."""
+    root = scratch / "gpu"
+    simulate(root, scale=share)
+    workspace = opened(root, 15, threads, device)
+    resplit(workspace, "4:1")
+    audio_steps(workspace, device)
+    watch = Stopwatch()
+    began = time.perf_counter()
+    train_many(workspace, ["F1", "F2", "F3", "F4", "F5"], seeds=[1], progress=watch)
+    taken = time.perf_counter() - began
+    for stage in watch.ends:
+        print(f"gpu       {stage:7s} {watch.epoch(stage):6.3f} s per epoch, validation included, of all its trainings")
+    print(f"gpu       F1 to F5 at {share:.4g} of the challenge: {taken:.1f} s (goal 120 s at 1)", flush=True)
+
+
+def audio_steps(workspace: Workspace, device: str) -> None:
+    """Prints time and launches per step of the audio stage, and what no step of it can go below."""
+    split = find_split(workspace, "2:1", None)
+    stores = {store.spec.modality: store for store in list_stores(workspace.features)}
+    clips = load_clips({"audio": stores["audio"]}, split.train.ids, split.train.values)
+    model = UnimodalModel(EncoderConfig("attention", stores["audio"].spec.dim), 6).to(device)
+    adamw = torch.optim.AdamW(flatten([list(model.parameters())]), lr=2e-4, fused=True)
+    plan = FitPlan("audio", 3, 3, BATCH, 1.0, 0.7, 1e-4, 0.5, seed=1, checkpoint_seconds=60.0)
+    steps = -(-len(clips) // BATCH)
+    for kind in (Resident, Streamed):
+        began = time.perf_counter()
+        placed = kind(clips, device)
+        synchronize(device)
+        sent = time.perf_counter() - began
+        trainer = AutogradTrainer(model, lambda batch: model(batch.inputs["audio"]), clips, adamw, [placed])
+        taken = []
+        for epoch in range(3):
+            began = time.perf_counter()
+            trainer.epoch(plan, epoch)  # its last operation reads the loss: the device is done
+            taken.append((time.perf_counter() - began) / steps)
+        kinds = torch.profiler.ProfilerActivity
+        with torch.profiler.profile(activities=[kinds.CPU, kinds.CUDA] if "cuda" in device else [kinds.CPU]) as seen:
+            trainer.epoch(plan, 3)
+        launches = sum(event.count for event in seen.key_averages() if "LaunchKernel" in event.key) / steps
+        print(f"gpu       audio, {kind.__name__.lower():8s} placed in {sent:.2f} s; {min(taken[1:]) * 1e3:.3f} ms and "
+              f"{launches:.0f} launches per step", flush=True)  # fmt: skip
+        del placed, trainer
+    one, frames = torch.zeros(1, device=device), int(clips.lengths("audio").sum()) // steps
+    batch = torch.zeros(frames, stores["audio"].spec.dim, dtype=torch.float16, device=device)
+    launch, read = (timed(work, device) for work in (lambda: one.add_(1), lambda: torch.empty_like(batch).copy_(batch)))
+    print(f"gpu       floor of audio: one launch {launch * 1e6:.1f} us; a batch's {frames} frames copied once "
+          f"{read * 1e6:.1f} us", flush=True)  # fmt: skip
+
+
+def synchronize(device: str) -> None:
+    """Waits until the device is done."""
+    if "cuda" in device:
+        torch.cuda.synchronize(device)
+
+
+def timed(work: Callable[[], Any], device: str, times: int = 1000) -> float:
+    """Seconds per call of ``work``, of many that follow one another."""
+    work()
+    synchronize(device)
+    began = time.perf_counter()
+    for _ in range(times):
+        work()
+    synchronize(device)
+    return (time.perf_counter() - began) / times
+
+
 def anonymous() -> float:
     """Anonymous resident memory of this process in GiB."""
     lines = Path("/proc/self/status").read_text().splitlines()
@@ -324,18 +397,20 @@ def anonymous() -> float:
 
 def main() -> None:
     """Runs the parts that were asked for."""
-    parts = {"epochs": epochs, "long": long, "reuse": reuse, "seeds": seeds}
+    parts: dict[str, Any] = {"epochs": epochs, "long": long, "reuse": reuse, "seeds": seeds}
     parser = argparse.ArgumentParser()
-    parser.add_argument("parts", nargs="*", choices=[*parts, "scale", []], default=[*parts, "scale"])
+    parser.add_argument("parts", nargs="*", choices=[*parts, "scale", "gpu", []], default=[*parts, "scale"])
     parser.add_argument("--threads", type=int, default=len(os.sched_getaffinity(0)))
     parser.add_argument("--full", action="store_true", help="`scale` at the challenge's size (13 GiB of features)")
     given = parser.parse_args()
+    if "gpu" in given.parts and not torch.cuda.is_available():
+        parser.exit(1, "bench/train.py gpu: there is no GPU that torch can use here\n")
     for name in given.parts:
         with tempfile.TemporaryDirectory() as folder:
             if name == "scale":
                 scale(Path(folder), given.threads, full=given.full)
             else:
-                parts[name](Path(folder), given.threads)
+                (parts | {"gpu": gpu})[name](Path(folder), given.threads)
     print(f"largest memory of this process: {resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20:.2f} GiB")
 
 

@@ -170,7 +170,7 @@ def _predicted(workspace: Workspace, run: Run, ids: Sequence[str], progress: Pro
     device = pick_device(workspace.settings.training.device)
     made = {}
     for member in base_runs(workspace, run):
-        clips = load_clips(run_stores(workspace, member.config), ids, device=device)
+        clips = load_clips(run_stores(workspace, member.config), ids)
         with progress.task(f"predict {member.name}", len(clips)) as bar:
             table = predict_table(member.path, member.config, clips, workspace.task, device)
             bar.advance(len(clips))

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from abawkit.models.pooling import attention_pool
+from abawkit.models.pooling import Packed, attention_pool
 
 #: What an encoder takes: text ``[B, D]``, or B clips of frames ``[T_i, D]``.
 Inputs = Tensor | Sequence[Tensor]
@@ -78,8 +78,8 @@ class AttentionEncoder(nn.Module):
         """Returns embeddings ``[B, H]`` of B clips ``[T_i, D]``; without frames: of zeros, or the learned vector."""
         pooled = attention_pool(frames, self.attn.weight[0], self.attn.bias[0])  # [B, D]
         if self.missing is not None:
-            empty = torch.tensor([len(clip) == 0 for clip in frames], device=pooled.device)
-            pooled = torch.where(empty[:, None], self.missing, pooled)
+            known = frames.empty if isinstance(frames, Packed) else torch.tensor([not len(clip) for clip in frames])
+            pooled = torch.where(known.to(pooled.device)[:, None], self.missing, pooled)
         embedding: Tensor = self.proj(pooled)  # [B, H]
         return embedding
 

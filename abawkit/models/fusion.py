@@ -127,5 +127,6 @@ def modality_scale(samples: int, modalities: int, probability: float, *, device:
     """
     kept = torch.rand(samples, modalities, device=device) >= probability  # [B, M]
     spare = torch.randint(modalities, (samples,), device=device)  # [B]
-    kept |= ~kept.any(dim=1, keepdim=True) & nn.functional.one_hot(spare, modalities).bool()
+    one = spare[:, None] == torch.arange(modalities, device=device)  # one_hot reads its values: a step would wait
+    kept |= ~kept.any(dim=1, keepdim=True) & one
     return kept / (1 - probability)

@@ -7,8 +7,9 @@ GPU, where launches cost more than arithmetic, a batch is done as a whole by tor
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, overload
 
 import numpy as np
 import torch
@@ -17,6 +18,50 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from abawkit.models.kernels import pool, pool_gradient
+
+
+@dataclass(frozen=True)
+class Packed(Sequence[Tensor]):
+    """B clips whose frames follow one another in one tensor; to what takes them one by one, a sequence of views.
+
+    Attributes:
+        values: The frames of all clips, ``[ΣT, D]``.
+        clip: Which clip each frame is of, ``int64 [ΣT]`` from 0.
+        empty: Which clips have no frames, ``bool [B]``.
+        lengths: Frames per clip, known to the processor without asking the device.
+
+    >>> two = Packed.of([torch.zeros(2, 3), torch.zeros(0, 3)])
+    >>> two.clip, two.empty, len(two[0])
+    (tensor([0, 0]), tensor([False,  True]), 2)
+    """
+
+    values: Tensor
+    clip: Tensor
+    empty: Tensor
+    lengths: Sequence[int]
+
+    @classmethod
+    def of(cls, frames: Sequence[Tensor]) -> Packed:
+        """Returns clips ``[T_i, D]`` packed, on their device."""
+        lengths = torch.tensor([len(clip) for clip in frames])
+        clip = torch.repeat_interleave(torch.arange(len(frames)), lengths)
+        whole = torch.cat(list(frames))
+        there = [made.to(whole.device, non_blocking=True) for made in (clip, lengths == 0)]
+        return cls(whole, there[0], there[1], lengths.tolist())
+
+    def __len__(self) -> int:
+        return len(self.lengths)
+
+    @overload
+    def __getitem__(self, index: int) -> Tensor: ...
+    @overload
+    def __getitem__(self, index: slice) -> Sequence[Tensor]: ...
+    def __getitem__(self, index: int | slice) -> Tensor | Sequence[Tensor]:
+        views: Sequence[Tensor] = torch.split(self.values, list(self.lengths))
+        return views[index]
+
+    def __iter__(self) -> Iterator[Tensor]:
+        return iter(self[:])
 
 
 def attention_pool(frames: Sequence[Tensor], weight: Tensor, bias: Tensor) -> Tensor:
@@ -33,7 +78,7 @@ def attention_pool(frames: Sequence[Tensor], weight: Tensor, bias: Tensor) -> Te
             [0., 0.]])
     """
     if weight.device.type == "cpu":
-        pooled: Tensor = _ClipByClip.apply(weight, bias, frames)  # type: ignore[no-untyped-call]
+        pooled: Tensor = _ClipByClip.apply(weight, bias, list(frames))  # type: ignore[no-untyped-call]
         return pooled
     return pool_together(frames, weight, bias)
 
@@ -44,14 +89,13 @@ def pool_together(frames: Sequence[Tensor], weight: Tensor, bias: Tensor) -> Ten
     The frames of all clips follow one another, ``[ΣT, D]``; the scores lie in a matrix ``[B, ΣT]`` that is −∞ outside
     each clip's own frames, so that softmax and sum are one operation each for the whole batch.
     """
-    lengths = torch.tensor([len(clip) for clip in frames])
-    whole = torch.cat(list(frames)).to(weight.dtype)  # [ΣT, D]
+    packed = frames if isinstance(frames, Packed) else Packed.of(frames)
+    whole = packed.values.to(weight.dtype)  # [ΣT, D]
     if not len(whole):
-        return weight.new_zeros(len(frames), len(weight))
-    clip = torch.repeat_interleave(torch.arange(len(frames)), lengths).to(weight.device, non_blocking=True)
-    own = clip == torch.arange(len(frames), device=weight.device)[:, None]  # [B, ΣT]
-    scores = (whole @ weight + bias).masked_fill(~own, float("-inf"))  # [B, ΣT]
-    empty = (lengths == 0).to(weight.device, non_blocking=True)[:, None]
+        return weight.new_zeros(len(packed), len(weight))
+    own = packed.clip == torch.arange(len(packed), device=weight.device)[:, None]  # [B, ΣT]
+    scores = (whole @ weight + bias.detach()).masked_fill(~own, float("-inf"))  # [B, ΣT]
+    empty = packed.empty[:, None]
     share = torch.softmax(scores.masked_fill(empty, 0.0), dim=1).masked_fill(empty, 0.0)
     return share @ whole  # [B, D]
 

@@ -65,10 +65,8 @@ def load_clips(
     stores: Mapping[Modality, FeatureStore],
     ids: Sequence[str],
     truth: NDArray[np.float64] | None = None,
-    *,
-    device: str = "cpu",
 ) -> ClipData:
-    """Returns the clips' features, joined by id; on the CPU frames stay memory-mapped.
+    """Returns the clips' features, joined by id; frames stay memory-mapped (see :mod:`abawkit.training.placement`).
 
     Raises:
         AbawkitError: A clip is not in one of the stores, or has several text vectors.
@@ -89,13 +87,13 @@ def load_clips(
         _refuse_tokens(stores["text"], ids, rows)
         zero = np.zeros(stores["text"].spec.dim, np.float32)
         matrix = torch.from_numpy(np.stack([row[0] if len(row) else zero for row in rows]))
-        text = torch.nn.functional.normalize(matrix, dim=1).to(device)  # a row of zeros stays zeros
+        text = torch.nn.functional.normalize(matrix, dim=1)  # a row of zeros stays zeros
     frames: dict[Modality, Sequence[Tensor]] = {
-        modality: [torch.from_numpy(store.frames(clip)).to(device) for clip in ids]
+        modality: [torch.from_numpy(store.frames(clip)) for clip in ids]
         for modality, store in stores.items()
         if modality != "text"
     }
-    target = None if truth is None else torch.from_numpy(np.asarray(truth, np.float32)).to(device)
+    target = None if truth is None else torch.from_numpy(np.asarray(truth, np.float32))
     return ClipData(tuple(ids), text, frames, target, present, {})
 
 

@@ -7,6 +7,7 @@ import math
 import pickle
 import time
 from collections.abc import Callable, Sequence
+from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
@@ -23,9 +24,7 @@ from abawkit.metrics import score
 from abawkit.progress import Progress
 from abawkit.training.batches import ClipData, row_batches
 from abawkit.training.losses import ccc_mse_loss
-
-#: Clips per batch when nothing is learned: results do not depend on it, only the memory.
-EVALUATION_BATCH = 64
+from abawkit.training.placement import EVALUATION_BATCH, Batch, InPlace, Placed
 
 
 @dataclass(frozen=True)
@@ -75,7 +74,8 @@ class Fit:
         return len(self.history)
 
 
-Forward = Callable[[ClipData, Sequence[int]], Tensor]
+#: A batch → predictions.
+Forward = Callable[[Batch], Tensor]
 
 
 class Trainer(Protocol):
@@ -93,32 +93,48 @@ class AutogradTrainer:
 
     Args:
         model: The model.
-        forward: Clips and row numbers → predictions.
+        forward: A batch → predictions.
         clips: What is trained on.
         optimizer: Over flattened parameters.
+        placed: Where these clips are, and those that are predicted; what is not among them is used in place.
     """
 
-    def __init__(self, model: nn.Module, forward: Forward, clips: ClipData, optimizer: torch.optim.Optimizer) -> None:
-        self._model, self._forward, self._clips, self._optimizer = model, forward, clips, optimizer
+    def __init__(
+        self,
+        model: nn.Module,
+        forward: Forward,
+        clips: ClipData,
+        optimizer: torch.optim.Optimizer,
+        placed: Sequence[Placed] = (),
+    ) -> None:
+        self._model, self._forward, self._optimizer = model, forward, optimizer
+        self._sides = placed
+        self._clips = self._placed(clips)
         self._parameters = [p for group in optimizer.param_groups for p in group["params"]]
 
     def epoch(self, plan: FitPlan, epoch: int) -> float:
         """Trains for an epoch and returns the mean loss over its clips."""
-        assert self._clips.truth is not None
         self._model.train()
-        total = self._clips.truth.new_zeros(())
-        for rows in row_batches(len(self._clips), plan.batch_size, seed=plan.seed + epoch):
-            loss = ccc_mse_loss(self._clips.truth[rows], self._forward(self._clips, rows), plan.alpha)
-            self._optimizer.zero_grad(set_to_none=False)  # gradients are views of one buffer
-            loss.backward()  # type: ignore[no-untyped-call]
-            nn.utils.clip_grad_norm_(self._parameters, plan.clip_norm)
-            self._optimizer.step()
-            total += loss.detach() * len(rows)
-        return float(total) / len(self._clips)
+        total: Tensor | float = 0.0
+        count = len(self._clips.clips)
+        steps = list(row_batches(count, plan.batch_size, seed=plan.seed + epoch))
+        with closing(self._clips.batches(steps)) as batches:
+            for batch in batches:
+                assert batch.truth is not None
+                loss = ccc_mse_loss(batch.truth, self._forward(batch), plan.alpha)
+                self._optimizer.zero_grad(set_to_none=False)  # gradients are views of one buffer
+                loss.backward()  # type: ignore[no-untyped-call]
+                nn.utils.clip_grad_norm_(self._parameters, plan.clip_norm)
+                self._optimizer.step()
+                total = total + loss.detach() * len(batch.truth)
+        return float(total) / count
 
     def predict(self, clips: ClipData) -> NDArray[np.float64]:
         """Returns predictions ``float64 [N, E]`` for all clips, in eval mode."""
-        return predict_rows(self._model, self._forward, clips)
+        return predict_rows(self._model, self._forward, self._placed(clips))
+
+    def _placed(self, clips: ClipData) -> Placed:
+        return next((side for side in self._sides if side.clips is clips), None) or InPlace(clips)
 
 
 def fit(
@@ -210,12 +226,12 @@ def _note(result: Fit, plan: FitPlan) -> str:
     return f"r {last['score']:.3f}, {best}patience {left}"
 
 
-def predict_rows(model: nn.Module, forward: Forward, clips: ClipData) -> NDArray[np.float64]:
+def predict_rows(model: nn.Module, forward: Forward, placed: Placed) -> NDArray[np.float64]:
     """Returns predictions ``float64 [N, E]`` for all clips, in eval mode."""
     model.eval()
-    with torch.inference_mode():
-        parts = [forward(clips, rows) for rows in row_batches(len(clips), EVALUATION_BATCH)]
-    return _numpy(torch.cat(parts))
+    steps = list(row_batches(len(placed.clips), EVALUATION_BATCH))
+    with torch.inference_mode(), closing(placed.batches(steps)) as batches:
+        return _numpy(torch.cat([forward(batch) for batch in batches]))
 
 
 def _numpy(values: Tensor | None) -> NDArray[np.float64]:

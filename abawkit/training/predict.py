@@ -23,7 +23,7 @@ from abawkit.features.store import FeatureStore
 from abawkit.progress import SILENT, Progress
 from abawkit.training.batches import ClipData, load_clips, row_batches
 from abawkit.training.checkpoint import load_run_model
-from abawkit.training.loop import EVALUATION_BATCH
+from abawkit.training.placement import EVALUATION_BATCH, passing
 from abawkit.training.runs import Predictions, Run, Side, write_predictions
 from abawkit.workspace import Workspace
 
@@ -54,7 +54,7 @@ def predict(workspace: Workspace, run: Run, on: Side = "test", *, progress: Prog
         if not ids:
             raise UsageError("there are no test clips yet", path=workspace.data, todo="add them, then: abawkit extract")
     device = pick_device(workspace.settings.training.device)
-    clips = load_clips(run_stores(workspace, run.config), ids, truth, device=device)
+    clips = load_clips(run_stores(workspace, run.config), ids, truth)
     with progress.task(f"predict {on}", len(clips)) as bar:
         table = predict_table(run.path, run.config, clips, workspace.task, device)
         bar.advance(len(clips))
@@ -110,8 +110,8 @@ def predict_table(path: Path, config: dict[str, Any], clips: ClipData, task: Tas
         blocks.setdefault(prefix, []).append(values.cpu().numpy().astype(np.float64))
 
     with torch.inference_mode():
-        for rows in row_batches(len(clips), EVALUATION_BATCH):
-            inputs = clips.inputs(rows, skip={})
+        for batch in passing(clips, device).batches(list(row_batches(len(clips), EVALUATION_BATCH))):
+            inputs = batch.inputs
             embeddings = [] if model is None else model.embed(inputs)
             if model is not None:
                 keep("", model.fuse(embeddings))

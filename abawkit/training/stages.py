@@ -8,10 +8,10 @@ and a checkpoint can never be stale.
 from __future__ import annotations
 
 import csv
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import pandas as pd
@@ -27,6 +27,7 @@ from abawkit.training.batches import ClipData
 from abawkit.training.checkpoint import fusion_config, load_state, load_weights, save_weights
 from abawkit.training.compiled import CompiledTrainer
 from abawkit.training.loop import AutogradTrainer, Fit, Forward, Trainer, fit, predict_rows
+from abawkit.training.placement import Batch, free_bytes, passing, place, told
 from abawkit.training.trackers import Tracking
 from abawkit.training.work import Work
 
@@ -89,17 +90,18 @@ def _train_stage(work: Work, modality: Modality, record: Mapping[str, Any], sign
     torch.manual_seed(plan.seed)
     model = UnimodalModel(work.encoder(modality), len(work.task.targets)).to(work.device)
 
-    def forward(clips: ClipData, rows: Any) -> Tensor:
-        prediction: Tensor = model(clips.inputs(rows, skip=clips.ready)[modality])
+    def forward(batch: Batch) -> Tensor:
+        prediction: Tensor = model(batch.inputs[modality])
         return prediction
 
     optimizer = work.optimizer([{"params": list(model.parameters())}])
     clips = work.train.only(modality)
+    valid = None if work.valid is None else work.valid.only(modality)
     fitted = fit(
         model,
         optimizer,
-        _trainer(work, model, forward, clips, optimizer, modality),
-        None if work.valid is None else work.valid.only(modality),
+        _trainer(work, model, forward, clips, valid, optimizer, modality),
+        valid,
         plan,
         work.task,
         state=folder / "state.pt",
@@ -133,9 +135,8 @@ def fusion_stage(work: Work, path: Path, signature: str, stages: Mapping[Modalit
         model.encoder(modality).load_state_dict(encoder)
     model.to(work.device)
 
-    def forward(clips: ClipData, rows: Any) -> Tensor:
-        ready = {modality: embedding[rows] for modality, embedding in clips.ready.items()}
-        prediction: Tensor = model(clips.inputs(rows, skip=clips.ready), ready)
+    def forward(batch: Batch) -> Tensor:
+        prediction: Tensor = model(batch.inputs, batch.ready)
         return prediction
 
     # The optimiser's groups (Sec. 4.6): the head at the base rate, tuned encoders at a share of it, frozen ones in
@@ -146,12 +147,13 @@ def fusion_stage(work: Work, path: Path, signature: str, stages: Mapping[Modalit
         groups.append({"params": tuned, "lr": work.hyper.lr * work.hyper.encoder_lr_scale})
     before = [row for stage in stages.values() for row in stage.history]
     optimizer = work.optimizer(groups)
-    clips = _with_frozen(work.train, model)
+    clips = _with_frozen(work.train, model, work.device)
+    valid = None if work.valid is None else _with_frozen(work.valid, model, work.device)
     fitted = fit(
         model,
         optimizer,
-        _trainer(work, model, forward, clips, optimizer, "fusion"),
-        None if work.valid is None else _with_frozen(work.valid, model),
+        _trainer(work, model, forward, clips, valid, optimizer, "fusion"),
+        valid,
         plan,
         work.task,
         state=path / "state.pt",
@@ -165,11 +167,20 @@ def fusion_stage(work: Work, path: Path, signature: str, stages: Mapping[Modalit
 
 
 def _trainer(
-    work: Work, model: nn.Module, forward: Forward, clips: ClipData, optimizer: torch.optim.Optimizer, name: str
+    work: Work,
+    model: nn.Module,
+    forward: Forward,
+    clips: ClipData,
+    valid: ClipData | None,
+    optimizer: torch.optim.Optimizer,
+    name: str,
 ) -> Trainer:
     if work.device == "cpu":
         return CompiledTrainer(model, clips, optimizer, name, work.hyper.batch_size)
-    return AutogradTrainer(model, forward, clips, optimizer)
+    placed = place([clips] if valid is None else [clips, valid], work.device, free_bytes(work.device))
+    if words := told(placed, work.device):
+        work.progress.say(f"{name}: {words}")
+    return AutogradTrainer(model, forward, clips, optimizer, placed)
 
 
 def _say(work: Work, name: str, fitted: Fit) -> None:
@@ -179,18 +190,18 @@ def _say(work: Work, name: str, fitted: Fit) -> None:
         work.progress.say(f"{name}: validation r {fitted.best_score:.4f} (epoch {fitted.best_epoch + 1})")
 
 
-def _with_frozen(side: ClipData, model: FusionModel) -> ClipData:
+def _with_frozen(side: ClipData, model: FusionModel, device: str) -> ClipData:
     """Returns the clips with the embeddings of the frozen encoders, computed once."""
-    ready = {}
-    for modality in model.config.frozen:
+    ready: dict[str, Tensor] = {}
+    for modality in cast(Sequence[Modality], model.config.frozen):
         encoder: nn.Module = model.encoder(modality)
 
-        def forward(clips: ClipData, rows: Any, modality: str = modality, encoder: nn.Module = encoder) -> Tensor:
-            embedding: Tensor = encoder(clips.inputs(rows, skip={})[modality])
+        def forward(batch: Batch, modality: str = modality, encoder: nn.Module = encoder) -> Tensor:
+            embedding: Tensor = encoder(batch.inputs[modality])
             return embedding
 
-        embedded = predict_rows(encoder, forward, side).astype(np.float32)
-        ready[modality] = torch.from_numpy(embedded).to(next(model.parameters()).device)
+        embedded = predict_rows(encoder, forward, passing(side.only(modality), device))
+        ready[modality] = torch.from_numpy(embedded.astype(np.float32))
     return replace(side, ready=ready)
 
 

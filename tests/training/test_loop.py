@@ -15,6 +15,7 @@ from abawkit.models.flat import flatten
 from abawkit.progress import SILENT
 from abawkit.training.batches import ClipData, row_batches
 from abawkit.training.loop import AutogradTrainer, Fit, FitPlan, fit, predict_rows
+from abawkit.training.placement import InPlace
 
 PLAN = FitPlan("text", 30, 3, 8, 1.0, 0.7, 1e-4, 0.5, seed=3, checkpoint_seconds=0.0)
 
@@ -39,7 +40,7 @@ def run(tmp_path: Path, plan: FitPlan = PLAN, lr: float = 0.05, stop_after: int 
     fitted = fit(
         model,
         optimizer,
-        AutogradTrainer(model, lambda side, rows: model(side.inputs(rows, skip={})["text"]), clips(40, 1), optimizer),
+        AutogradTrainer(model, lambda batch: model(batch.inputs["text"]), clips(40, 1), optimizer),
         clips(20, 2),
         plan,
         EMI,
@@ -55,7 +56,7 @@ def test_it_learns_and_returns_the_best_epoch(tmp_path: Path) -> None:
     scores = [row["score"] for row in fitted.history]
     assert max(scores) > 0.8 and fitted.best_score >= max(scores) - PLAN.min_delta
     assert fitted.best_score == scores[fitted.best_epoch]
-    prediction = predict_rows(model, lambda side, rows: model(side.inputs(rows, skip={})["text"]), clips(20, 2))
+    prediction = predict_rows(model, lambda batch: model(batch.inputs["text"]), InPlace(clips(20, 2)))
     from abawkit.metrics import score
 
     truth = clips(20, 2).truth
@@ -103,9 +104,7 @@ def test_a_constant_prediction_is_no_improvement(tmp_path: Path) -> None:
         fit(
             model,
             optimizer,
-            AutogradTrainer(
-                model, lambda side, rows: model(side.inputs(rows, skip={})["text"]), clips(40, 1), optimizer
-            ),
+            AutogradTrainer(model, lambda batch: model(batch.inputs["text"]), clips(40, 1), optimizer),
             clips(20, 2),
             replace(PLAN, epochs=2),
             EMI,
