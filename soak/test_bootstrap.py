@@ -1,9 +1,9 @@
 """The intervals hold what they say over many simulated validation sets, and so do the comparisons.
 
 The subjects of the first scenario (``same=0.15``) make the interval by clip about as much too narrow as it is found to
-be in practice (15 to 25 %). Those of the second (``same=0.3``) make it about half as wide as it should be; there the
-interval by group holds somewhat less than it says, too: 92.7 % with 100 subjects and 92.9 % with 200, the percentile
-interval 93.5 and 93.7 %.
+be in practice (15 to 25 %). Those of the second (``same=0.3``) make it about half as wide as it should be. The interval
+by group was found to hold 93.9 % there with 100 subjects and 93.4 % with 200, the percentile interval 94.5 % with
+both; were they not expanded, 92.0 and 92.6 %, and 93.2 and 93.4 %.
 """
 
 import pytest
@@ -34,13 +34,14 @@ def test_coverage_with_subjects_who_are_very_much_alike() -> None:
     for subjects in (100, 200):
         found = coverage_of_votes(1000, 4588, subjects=subjects, same=0.3, seed=1)
         print(f"n = 4588, {subjects} subjects, very alike: {found}")
-        assert found["clip BCa"] < 0.85 < 0.9 <= found["group BCa"] <= 0.97
+        assert found["clip BCa"] < 0.85 < 0.93 <= found["group BCa"] <= 0.97
 
 
-@pytest.mark.parametrize("subjects", [0, 100])
-def test_equally_good_systems_are_rarely_told_apart(subjects: int) -> None:
-    share = false_positives(500, 4588, subjects=subjects, same=0.15, resamples=2000, seed=4)
-    print(f"{subjects} subjects: {share:.3f} of 500 pairs are called different at the 5 % level")
+@pytest.mark.parametrize(("subjects", "pairs"), [(0, 500), (100, 2000)])
+def test_equally_good_systems_are_rarely_told_apart(subjects: int, pairs: int) -> None:
+    """By group, 2,000 pairs: of the first 500 only 2.6 % are called different, of all of them 4.9 %."""
+    share = false_positives(pairs, 4588, subjects=subjects, same=0.15, resamples=2000, seed=4)
+    print(f"{subjects} subjects: {share:.3f} of {pairs} pairs are called different at the 5 % level")
     assert 0.03 <= share <= 0.07
 
 

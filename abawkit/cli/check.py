@@ -44,10 +44,9 @@ def check(
     """
     from abawkit.challenge import EMI
     from abawkit.cli import console
-    from abawkit.data.labels import load_official
     from abawkit.data.layout import ChallengeFolder
     from abawkit.errors import UsageError
-    from abawkit.submission.form import examine, listed_test_ids, read_bytes
+    from abawkit.submission.form import examine, listed_test_ids, official_test_ids, read_bytes
     from abawkit.submission.mend import mend
     from abawkit.submission.unusual import compare_values, find_reference, look_back
 
@@ -59,16 +58,17 @@ def check(
             raise
     else:
         task = opened.task
-    folder = data if data is not None else None if opened is None or opened.settings.data is None else opened.data
-    official = None if folder is None else load_official(ChallengeFolder.open(folder, task))
-    ids = None if official is None else official.test_ids or None
+    root = data if data is not None else None if opened is None or opened.settings.data is None else opened.data
+    folder = None if root is None else ChallengeFolder.open(root, task)
     if test_ids is not None:
-        ids = listed_test_ids(test_ids, task)
+        ids: Sequence[str] | None = listed_test_ids(test_ids, task)
+    else:
+        ids = None if folder is None else official_test_ids(folder) or None
     found = examine(read_bytes(file), file, task, ids, int_ids=int_ids)
     report = found.report
     near: list[Earlier] = []
     if opened is not None and len(found.ids):
-        reference = find_reference(opened, file, official)
+        reference = find_reference(opened, file, folder)
         if reference is not None:
             compare_values(found, reference, task, file)
         near = look_back(opened, found, file)

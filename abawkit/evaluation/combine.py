@@ -17,7 +17,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from abawkit.metrics import is_constant, pearson
+from abawkit.evaluation.joint import Joint, joint
+from abawkit.metrics import pearson
 
 Array = NDArray[np.float64]
 
@@ -76,11 +77,17 @@ class Fitted:
         return cls(record["method"], **arrays)  # type: ignore[arg-type]
 
 
-def fit(method: str, members: Array, truth: Array) -> Fitted:
+def fit(method: str, members: Array, truth: Array, known: Joint | None = None) -> Fitted:
     """Returns the combination by ``method`` of ``members [M, N, E]``, fitted to ``truth [N, E]``.
 
     A target whose truth is constant gets equal weights, and so does one of which no member knows anything. A member
     that is constant on these clips adds nothing.
+
+    Args:
+        method: One of :data:`METHODS`.
+        members: ``[M, N, E]``.
+        truth: ``[N, E]``.
+        known: The moments of both, where they are known: of the clips, only ``rank`` needs more.
 
     Raises:
         ValueError: The shapes do not fit.
@@ -95,36 +102,47 @@ def fit(method: str, members: Array, truth: Array) -> Fitted:
     members, truth = np.asarray(members, np.float64), np.asarray(truth, np.float64)
     if members.ndim != 3 or members.shape[1:] != truth.shape:
         raise ValueError(f"members {members.shape} and truth {truth.shape} must be [M, N, E] and [N, E]")
-    mean = members.mean(axis=1)
-    std = np.where([is_constant(member) for member in members], 1.0, members.std(axis=1))
-    quantiles = np.quantile(members, _QUANTILES, axis=1) if method == "rank" else None
-    standard = _standardised(members, mean, std, quantiles)
-    flat = is_constant(truth)
-    target = (truth - truth.mean(axis=0)) / np.where(flat, 1.0, truth.std(axis=0))
-    count = len(truth)
-    columns = standard.transpose(2, 0, 1)  # [E, M, N]
-    gram = columns @ columns.transpose(0, 2, 1) / count
-    toward = np.einsum("emn,ne->em", columns, target) / count
-    weights = METHODS[method](gram, toward, std, count)
+    known = joint(members, truth) if known is None else known
+    scales = np.where(known.flat, 1.0, known.std)
+    mean, std, flat = known.mean[:-1], scales[:-1], known.flat[-1]
+    moments = known.covariance / (scales.T[:, :, None] * scales.T[:, None])  # of standardised members and truth
+    gram, toward = moments[:, :-1, :-1], moments[:, :-1, -1]
+    weights = METHODS[method](gram, toward, std, known.count)
     bad = flat | ~np.isfinite(weights).all(axis=0) | (np.abs(weights).sum(axis=0) <= 0)
     weights = np.where(bad, 1.0, weights)
     weights = weights / np.abs(weights).sum(axis=0)
-    mixed = _mixed(standard, weights)
-    centre, spread = mixed.mean(axis=0), mixed.std(axis=0)
+    toward, quantiles, centre = toward * scales[-1][:, None], None, np.zeros(len(flat))
+    if method == "rank":
+        quantiles = _percentiles(members)
+        ranked = joint(_standardised(members, mean, std, quantiles), truth)
+        gram, toward = ranked.covariance[:, :-1, :-1], ranked.covariance[:, :-1, -1]
+        centre = (weights * ranked.mean[:-1]).sum(axis=0)
+    spread = np.sqrt(np.maximum(np.einsum("me,emk,ke->e", weights, gram, weights), 0))
     spread = np.where(spread > 0, spread, 1.0)
-    slope = ((mixed - centre) / spread * (truth - truth.mean(axis=0))).mean(axis=0)
+    slope = np.einsum("me,em->e", weights, toward) / spread
     own = flat | (slope <= 0)
-    offset = np.where(own, mean.mean(axis=0), truth.mean(axis=0))
+    offset = np.where(own, mean.mean(axis=0), known.mean[-1])
     return Fitted(method, mean, std, weights, centre, spread, offset, np.where(own, std.mean(axis=0), slope), quantiles)
 
 
 def _standardised(members: Array, mean: Array, std: Array, quantiles: Array | None) -> Array:
     if quantiles is None:
         return np.asarray((members - mean[:, None]) / std[:, None])
-    ranked = np.empty_like(members)
-    for m, e in np.ndindex(mean.shape):
-        ranked[m, :, e] = np.interp(members[m, :, e], quantiles[:, m, e], _QUANTILES)
-    return np.asarray((ranked - 0.5) * np.sqrt(12))  # a uniform distribution of deviation 1
+    rows = np.ascontiguousarray(members.transpose(0, 2, 1))
+    order = np.argsort(rows, axis=2)
+    ranked = np.empty_like(rows)
+    for m, e in np.ndindex(mean.shape):  # in their order, as np.interp is then many times faster
+        ranked[m, e, order[m, e]] = np.interp(rows[m, e, order[m, e]], quantiles[:, m, e], _QUANTILES)
+    return np.asarray((ranked.transpose(0, 2, 1) - 0.5) * np.sqrt(12))  # a uniform distribution of deviation 1
+
+
+def _percentiles(members: Array) -> Array:
+    """Returns ``np.quantile(members, _QUANTILES, axis=1)``; to sort is faster than its many partial sorts."""
+    rows = np.sort(members, axis=1)
+    place = _QUANTILES * (rows.shape[1] - 1)
+    below = np.floor(place).astype(np.intp)
+    first, then = rows[:, below], rows[:, np.minimum(below + 1, rows.shape[1] - 1)]
+    return np.asarray((first + (then - first) * (place - below)[:, None]).transpose(1, 0, 2))
 
 
 def _mixed(standard: Array, weights: Array) -> Array:
@@ -150,29 +168,33 @@ def _rweighted(gram: Array, toward: Array, std: Array, count: int) -> Array:
 
 
 def _greedy(gram: Array, toward: Array, std: Array, count: int) -> Array:
-    return np.concatenate([_chosen(gram[[e]], toward[[e]]) for e in range(len(gram))]).T
+    return _chosen(gram[:, None], toward[:, None]).T
 
 
 def _greedy_shared(gram: Array, toward: Array, std: Array, count: int) -> Array:
-    return np.repeat(_chosen(gram, toward), len(gram), axis=0).T
+    return np.repeat(_chosen(gram[None], toward[None]), len(gram), axis=0).T
 
 
 def _chosen(gram: Array, toward: Array) -> Array:
-    """Returns ``[1, M]``: how often each member was added, in the best of the rounds by mean r over the targets."""
-    targets, size = toward.shape
-    own = np.einsum("emm->em", gram)
-    counts, best, found = np.zeros(size), -np.inf, np.zeros(size)
-    dot, square, cross = np.zeros((targets, 1)), np.zeros((targets, 1)), np.zeros((targets, size))
+    """Returns ``[P, M]``: how often each member was added, in the best of the rounds by mean r over the targets.
+
+    ``gram [P, E, M, M]`` and ``toward [P, E, M]`` are those of P choices, each for E targets.
+    """
+    own = np.einsum("pemm->pem", gram)
+    choices = np.arange(len(gram))
+    counts, found, best = np.zeros_like(toward[:, 0]), np.zeros_like(toward[:, 0]), np.full(len(gram), -np.inf)
+    dot, square, cross = np.zeros_like(toward[:, :, :1]), np.zeros_like(toward[:, :, :1]), np.zeros_like(toward)
     for _ in range(_ROUNDS):
-        r = ((dot + toward) / np.sqrt(np.maximum(square + 2 * cross + own, 1e-12))).mean(axis=0)
-        added = int(np.argmax(r))
-        dot = dot + toward[:, [added]]
-        square = square + 2 * cross[:, [added]] + own[:, [added]]
-        cross = cross + gram[:, added]
-        counts[added] += 1
-        if r[added] > best + 1e-9:
-            best, found = float(r[added]), counts.copy()
-    return found[None]
+        dots, squares = dot + toward, square + 2 * cross + own  # with each member added
+        r = (dots / np.sqrt(np.maximum(squares, 1e-12))).mean(axis=1)
+        added = np.argmax(r, axis=1)
+        dot, square = dots[choices, :, added][:, :, None], squares[choices, :, added][:, :, None]
+        cross = cross + gram[choices, :, :, added]
+        counts[choices, added] += 1
+        reached = r[choices, added]
+        better = reached > best + 1e-9
+        best, found = np.where(better, reached, best), np.where(better[:, None], counts, found)
+    return found
 
 
 def _nnls(gram: Array, toward: Array, std: Array, count: int) -> Array:
@@ -188,15 +210,14 @@ def _nnls(gram: Array, toward: Array, std: Array, count: int) -> Array:
 
 
 def _ridge(gram: Array, toward: Array, std: Array, count: int) -> Array:
-    weights = np.empty_like(std)
-    for e in range(len(gram)):
-        values, vectors = np.linalg.eigh(gram[e])
-        values, turned = np.maximum(values, 1e-10), vectors.T @ toward[e]
-        shrunk = turned / (values + _PENALTIES[:, None])
-        left = 1 - 2 * shrunk @ turned + (shrunk**2) @ values
-        used = (values / (values + _PENALTIES[:, None])).sum(axis=1)
-        weights[:, e] = vectors @ shrunk[np.argmin(left / (1 - np.minimum(used / count, 0.99)) ** 2)]
-    return weights
+    values, vectors = np.linalg.eigh(gram)
+    values, turned = np.maximum(values, 1e-10)[:, None], np.einsum("emk,em->ek", vectors, toward)[:, None]
+    kept = 1 / (values + _PENALTIES[:, None])  # [E, P, M]: a row for each penalty
+    shrunk = turned * kept
+    left = 1 - 2 * (shrunk * turned).sum(axis=2) + (shrunk**2 * values).sum(axis=2)
+    used = (values * kept).sum(axis=2)
+    least = np.argmin(left / (1 - np.minimum(used / count, 0.99)) ** 2, axis=1)
+    return np.asarray(np.einsum("emk,ek->me", vectors, shrunk[np.arange(len(gram)), least]))
 
 
 #: Method → weights ``[M, E]`` from the members' Gram matrix ``[E, M, M]``, their covariance with the standardised truth

@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from abawkit.evaluation.combine import METHODS, Array, fit
+from abawkit.evaluation.joint import Joint, joint, together
 from abawkit.metrics import pearson
 
 FOLDS = 10
@@ -90,11 +91,25 @@ def out_of_fold(method: str, members: Array, truth: Array, folds: NDArray[np.int
         labels: On the label scale instead of standardised. The mean label of the other folds, which is lower where
             this fold's is high, then biases a pooled r downwards.
     """
-    made = np.empty_like(truth, dtype=np.float64)
-    for fold in np.unique(folds):
+    return _out_of_fold([method], members, truth, folds, _by_fold(members, truth, folds), labels)[method]
+
+
+def _by_fold(members: Array, truth: Array, folds: NDArray[np.intp]) -> list[Joint]:
+    return [joint(members[:, folds == fold], truth[folds == fold]) for fold in np.unique(folds)]
+
+
+def _out_of_fold(
+    methods: Sequence[str], members: Array, truth: Array, folds: NDArray[np.intp], parts: Sequence[Joint], labels: bool
+) -> dict[str, Array]:
+    """Returns what :func:`out_of_fold` does, for each method; ``parts`` are the moments of each fold."""
+    made = {method: np.empty_like(truth, dtype=np.float64) for method in methods}
+    for index, fold in enumerate(np.unique(folds)):
         held = folds == fold
-        fitted = fit(method, members[:, ~held], truth[~held])
-        made[held] = fitted.predict(members[:, held]) if labels else fitted.standard(members[:, held])
+        known = together([*parts[:index], *parts[index + 1 :]])
+        rest, rest_truth, left_out = members[:, ~held], truth[~held], members[:, held]
+        for method in methods:
+            fitted = fit(method, rest, rest_truth, known)
+            made[method][held] = fitted.predict(left_out) if labels else fitted.standard(left_out)
     return made
 
 
@@ -118,13 +133,15 @@ def compare_methods(
         groups: A key per clip: the standard error is then one over groups.
     """
     labels = score is not pearson
-    pooled = {method: out_of_fold(method, members, truth, folds, labels=labels) for method in methods}
+    parts = _by_fold(members, truth, folds)
+    whole = together(parts)
+    pooled = _out_of_fold(methods, members, truth, folds, parts, labels)
     per_target = {method: score(truth, made) for method, made in pooled.items()}
     means = {method: float(np.nanmean(found)) for method, found in per_target.items()}
     best = max(means, key=lambda method: means[method])
     found = []
     for method in methods:
-        inside = score(truth, fit(method, members, truth).predict(members))
+        inside = score(truth, fit(method, members, truth, whole).predict(members))
         error = float("nan") if labels else _error(truth, pooled[best], pooled[method], groups)
         behind = means[best] - means[method]
         found.append(Result(method, means[method], per_target[method], float(np.nanmean(inside)), behind, error))

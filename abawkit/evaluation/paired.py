@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from abawkit.challenge import Score, Task
+from abawkit.challenge import Task
 from abawkit.errors import AbawkitError, UsageError
 from abawkit.evaluation.bootstrap import (
     PAIRED_RESAMPLES,
@@ -227,19 +227,6 @@ def compare(
     )
     validated = {run.name: len(run.valid_ids) for run in runs}
     return Comparison(systems, _differences(whole, task), ids, on, validated, drawn, remark)
-
-
-def paired_p(
-    truth: NDArray[np.float64],
-    predictions: Sequence[NDArray[np.float64]],
-    *,
-    score: Score = "mean_pearson",
-    groups: Sequence[str] | None = None,
-    resamples: int = PAIRED_RESAMPLES,
-) -> float:
-    """Returns the two-sided p-value of two predictions having the same mean score (see :func:`compare`)."""
-    one, other = resample_scores(truth, predictions, score=score, groups=groups, resamples=resamples)
-    return (one - other).p_value(-1)
 
 
 def short(value: float, digits: int = 4, *, signed: bool = False) -> str:

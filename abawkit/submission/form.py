@@ -21,7 +21,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from abawkit.challenge import Task
-from abawkit.data.labels import read_ids
+from abawkit.data.labels import load_official, read_ids
+from abawkit.data.layout import ChallengeFolder
 from abawkit.errors import UsageError
 from abawkit.findings import Report
 
@@ -60,6 +61,20 @@ def listed_test_ids(path: Path, task: Task) -> tuple[str, ...]:
     if not ids:
         raise UsageError("no test clips are listed", path=path, expected=f"a column {task.id_column} with clip ids")
     return ids
+
+
+def official_test_ids(folder: ChallengeFolder) -> tuple[str, ...]:
+    """Returns the ids of the test clips, sorted; none while they are not there.
+
+    The label files are read only where the test clips are what is in neither of them.
+
+    Raises:
+        FindingsError: A file that had to be read has errors.
+    """
+    listed = None if folder.test_csv is None else read_ids(folder.test_csv, folder.task)
+    if listed or folder.test_video_ids:
+        return tuple(folder.test_ids((), listed or None)[0])
+    return load_official(folder).test_ids
 
 
 def check(path: Path, task: Task, ids: Sequence[str] | None = None, *, int_ids: bool = False) -> Report:

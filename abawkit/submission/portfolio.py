@@ -161,7 +161,7 @@ def propose(workspace: Workspace, count: int = 5) -> Portfolio:
     for index in open_:
         left_out[found[index].name] = f"{count} others raise the expected best score more"
     proposals = tuple(
-        _proposal(workspace, found[pick], chosen[:place], gains[place], similar[pick], found)
+        _proposal(workspace, found[pick], chosen[:place], gains[place], similar[pick])
         for place, pick in enumerate(chosen)
     )
     return Portfolio(
@@ -211,9 +211,10 @@ def _not_sent(workspace: Workspace, candidates: Candidates, left_out: dict[str, 
     for path in earlier_files(workspace) if sent else ():
         if digest_file(path) not in sent:
             continue
-        values = read_values(path, workspace.task)
-        rows = [row for row, clip in enumerate(candidates.test_ids) if clip in values]
-        theirs = np.array([values[candidates.test_ids[row]] for row in rows])
+        ids, values = read_values(path, workspace.task)
+        place = {clip: index for index, clip in enumerate(ids)}
+        rows = [row for row, clip in enumerate(candidates.test_ids) if clip in place]
+        theirs = values[[place[candidates.test_ids[row]] for row in rows]]
         for index, one in list(kept.items()):
             r = float(np.mean(pearson(one.test[rows], theirs))) if len(rows) > 1 else 0.0
             if r >= NEARLY_THE_SAME:
@@ -222,9 +223,7 @@ def _not_sent(workspace: Workspace, candidates: Candidates, left_out: dict[str, 
     return list(kept)
 
 
-def _proposal(
-    workspace: Workspace, one: Candidate, before: Sequence[int], gain: float, similar: Array, found: Sequence[Candidate]
-) -> Proposal:
+def _proposal(workspace: Workspace, one: Candidate, before: Sequence[int], gain: float, similar: Array) -> Proposal:
     run, seeds = one.runs[0], len(one.runs)
     if one.parents:
         stand = "it stands with that of" if seeds == 1 else "the mean stands with that of"

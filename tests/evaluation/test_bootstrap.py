@@ -1,5 +1,6 @@
 """The interval of a score: what is drawn, how it is counted, and that it holds what it says when clips err together."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +12,7 @@ from scipy.stats import t as t_distribution
 from abawkit.data.groups import write_groups
 from abawkit.data.splits import resplit
 from abawkit.errors import FindingsError, UsageError
-from abawkit.evaluation.bootstrap import Interval, Resampled, average, holm, interval, resample_scores
+from abawkit.evaluation.bootstrap import Interval, Resampled, average, holm, interval, resample, resample_scores
 from abawkit.evaluation.scores import evaluate
 from abawkit.training.runs import find_run
 from abawkit.training.train import train
@@ -31,9 +32,15 @@ def ends(drawn: Interval) -> list[float]:
     return [drawn.low, drawn.high]
 
 
-def expanded(units: int, level: float = 0.05) -> NDArray[np.float64]:
-    """The two quantiles of the resamples at which an expanded interval ends (Hesterberg 2015)."""
-    return norm.cdf(np.sqrt(units / (units - 1)) * t_distribution.ppf([level / 2, 1 - level / 2], units - 1))
+def expanded(without: Sequence[float], spread: float, level: float = 0.05) -> NDArray[np.float64]:
+    """The two quantiles of the resamples, of that deviation, at which an expanded interval ends (Hesterberg 2015).
+
+    It is expanded by the jackknife's standard error over that of the resamples.
+    """
+    units = len(without)
+    error = np.sqrt((units - 1) / units * np.sum((without - np.mean(without)) ** 2))
+    factor = max(np.sqrt(units / (units - 1)), error / spread)
+    return norm.cdf(factor * t_distribution.ppf([level / 2, 1 - level / 2], units - 1))
 
 
 def test_groups_of_one_clip_are_the_bootstrap_by_clip() -> None:
@@ -52,13 +59,17 @@ def test_whole_groups_are_drawn() -> None:
     truth, prediction = truth + 0.3 * (groups[:, None] % 4), prediction + 0.2 * (groups[:, None] % 4)
     rows = [np.flatnonzero(groups == name) for name in np.unique(groups)]
     rng = np.random.default_rng(3)
-    means = []
-    for _ in range(4000):
-        drawn = np.concatenate([rows[unit] for unit in rng.integers(0, len(rows), len(rows))])
-        means.append(np.mean([np.corrcoef(truth[drawn, e], prediction[drawn, e])[0, 1] for e in range(2)]))
+
+    def mean_r(units: NDArray[np.int64]) -> float:
+        drawn = np.concatenate([rows[unit] for unit in units])
+        return float(np.mean([np.corrcoef(truth[drawn, e], prediction[drawn, e])[0, 1] for e in range(2)]))
+
+    means = [mean_r(rng.integers(0, len(rows), len(rows))) for _ in range(4000)]
+    without = [mean_r(np.delete(np.arange(len(rows)), unit)) for unit in range(len(rows))]
     found = interval(truth, prediction, groups=[str(name) for name in groups], resamples=4000)
     assert found.units == len(rows)
-    assert ends(found) == pytest.approx(np.quantile(means, expanded(len(rows))), abs=0.015)
+    levels = expanded(without, float(np.std(means)))
+    assert list(found.percentile) == pytest.approx(np.quantile(means, levels), abs=0.015)
     assert ends(found) != pytest.approx(ends(interval(truth, prediction)), abs=0.015)
 
 
@@ -219,14 +230,17 @@ def test_bca_and_percentile_agree_with_scipy() -> None:
         return float(np.corrcoef(t, p)[0, 1])
 
     found = interval(truth, prediction, resamples=20_000)
-    level = 1 - 2 * expanded(60)[0]
-    assert 0.952 < level < 0.957
+    without = [r(np.delete(truth, row), np.delete(prediction, row)) for row in range(60)]
+    level = (
+        1 - 2 * expanded(without, float(resample_scores(truth, [prediction], resamples=20_000)[0].drawn.std(0)[0]))[0]
+    )
+    assert 0.97 < level < 0.99  # skewed, and so expanded by much
     for method, ours in (("BCa", ends(found)), ("percentile", list(found.percentile))):
         theirs = bootstrap(
             (truth[:, 0], prediction[:, 0]), r, paired=True, vectorized=False, n_resamples=20_000, method=method, rng=1,
             confidence_level=level,
         ).confidence_interval  # fmt: skip
-        assert ours == pytest.approx([theirs.low, theirs.high], abs=0.008)
+        assert ours == pytest.approx([theirs.low, theirs.high], abs=0.012)
     assert abs(found.low - found.percentile[0]) > 0.016
     assert found.value == pytest.approx(r(truth[:, 0], prediction[:, 0]))
 
@@ -250,16 +264,33 @@ def test_the_p_value_is_where_the_interval_ends_at_nothing() -> None:
 def test_the_p_value_of_a_skewed_score_is_that_of_its_bca_interval() -> None:
     rng = np.random.default_rng(15)
     drawn, without = rng.lognormal(size=(40_000, 1)) - 0.2, -rng.lognormal(size=(50, 1))
+    without *= 1.1 * drawn.std() / (7 * without.std())
     found = Resampled(np.array([0.9]), drawn, without, np.zeros(len(drawn), dtype=bool))
     apart = without.mean() - without[:, 0]
     bias, skew = norm.ppf((drawn < 0.9).mean()), (apart**3).sum() / (6 * (apart**2).sum() ** 1.5)
     # The level at which the lower end of the interval is 0, found by trying (Efron and Tibshirani 1993, Eq. 14.10).
     levels = np.linspace(0.0005, 0.2, 4000)
-    z = bias + np.sqrt(50 / 49) * t_distribution.ppf(levels / 2, 49)
+    z = bias + 1.1 * t_distribution.ppf(levels / 2, 49)
     low = np.quantile(drawn, norm.cdf(bias + z / (1 - skew * z)))
     assert found.p_value(0) == pytest.approx(levels[np.argmin(np.abs(low))], rel=0.03)
     assert found.p_value(0) != pytest.approx(2 * (drawn < 0).mean(), rel=0.2)
     assert found.interval(0).low == pytest.approx(np.interp(0.05, levels, low), rel=0.01)
+
+
+def test_the_interval_of_a_mean_is_expanded_as_a_t_interval_is_and_no_other_by_less() -> None:
+    values = np.random.default_rng(16).random((12, 1))
+
+    def mean(sums: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
+        return sums[:, 1:] / sums[:, :1], np.zeros(len(sums), dtype=bool)
+
+    found = resample(np.hstack([np.ones_like(values), values]), mean, resamples=20_000)
+    half = t_distribution.ppf(0.975, 11) * values.std(ddof=1) / np.sqrt(12)
+    assert list(found.interval(0).percentile) == pytest.approx([values.mean() - half, values.mean() + half], abs=0.02)
+    sure = Resampled(
+        found.whole, found.drawn, found.without * 1e-3, found.partial
+    )  # a jackknife that varies too little
+    levels = norm.cdf(np.sqrt(12 / 11) * t_distribution.ppf([0.025, 0.975], 11))
+    assert list(sure.interval(0).percentile) == pytest.approx(np.quantile(found.drawn, levels), rel=1e-9)
 
 
 def test_predictions_are_compared_on_identical_resamples() -> None:

@@ -12,8 +12,7 @@ from collections.abc import Iterator
 import numpy as np
 from numpy.typing import NDArray
 
-from abawkit.evaluation.bootstrap import RESAMPLES, interval
-from abawkit.evaluation.paired import paired_p
+from abawkit.evaluation.bootstrap import RESAMPLES, interval, resample_scores
 
 Array = NDArray[np.float64]
 
@@ -79,7 +78,8 @@ def false_positives(
     found = []
     for rng in _streams(pairs, seed):
         labels, predictions, groups = world(rng, clips, subjects=subjects, same=same, systems=2)
-        found.append(paired_p(labels, predictions, groups=groups, resamples=resamples) < 0.05)
+        one, other = resample_scores(labels, predictions, groups=groups, resamples=resamples)
+        found.append((one - other).p_value(-1) < 0.05)
     return float(np.mean(found))
 
 

@@ -9,8 +9,8 @@ import pytest
 from abawkit.challenge import EMI
 from abawkit.data.labels import load_official
 from abawkit.data.layout import ChallengeFolder
-from abawkit.errors import AbawkitError
-from abawkit.submission.form import Examined, examine
+from abawkit.errors import AbawkitError, FindingsError
+from abawkit.submission.form import Examined, examine, official_test_ids
 from abawkit.submission.unusual import (
     Reference,
     compare_earlier,
@@ -23,6 +23,7 @@ from abawkit.submission.write import render
 from abawkit.training.runs import find_run
 from abawkit.workspace import Workspace
 from tests.cli.program import run as abawkit
+from tests.submission.made_entries import TEST_IDS, entry_workspace
 
 IDS = [f"{number:05d}" for number in range(12660, 12960)]
 
@@ -97,21 +98,80 @@ def test_earlier_files(tmp_path: Path) -> None:
     ]
 
 
+def test_files_in_perfect_form_are_read_as_all_others_are(tmp_path: Path) -> None:
+    path = tmp_path / "a.csv"
+    text = render(EMI, IDS, drawn(3))
+    header, first, second, *rest = text.splitlines()
+    short = first.rsplit(",", 1)
+    for changed in (
+        text,
+        text.replace("\n", "\r\n"),
+        text.rstrip("\n"),
+        "\n".join([header, "", first, second, *rest]),
+        "\n".join([header, second, first, *rest]),
+        "\n".join([header, first, first, second, *rest]),
+        "\n".join([header, short[0], f"{second},{short[1]}", *rest]),  # a cell in the next row
+        "\n".join([header, f"{short[0]},", second, *rest]),
+        "\n".join([header, first.lstrip("0123456789"), second, *rest]),
+        "\n".join([header, '"' + first.replace(",", '",', 1), second, *rest]),
+        header.lower() + text[len(header) :],
+        header,
+        "",
+    ):
+        path.write_bytes(changed.encode())
+        found = examine(path.read_bytes(), path, EMI)
+        ids, values = read_values(path, EMI)
+        assert tuple(ids) == found.ids
+        np.testing.assert_array_equal(values, found.values)
+    path.write_bytes(text.encode("utf-16"))
+    assert len(read_values(path, EMI)[0]) == 0
+
+
+def test_labels_that_cannot_be_a_reference_are_refused(tmp_path: Path) -> None:
+    workspace = entry_workspace(tmp_path)
+    folder = ChallengeFolder.open(workspace.data, EMI)
+    reference = find_reference(workspace, tmp_path / "team.csv", folder)
+    assert reference is not None and reference.labels
+    np.testing.assert_array_equal(reference.values, load_official(folder).valid.values)
+    labels = workspace.data / "valid_split.csv"
+    good = labels.read_text()
+    for cell in ("1.5", "nan", "-0.1", "x"):
+        head, _, tail = good.rpartition(",")
+        labels.write_text(f"{head},{cell}\n")
+        assert tail
+        with pytest.raises(FindingsError, match="valid_split"):
+            find_reference(workspace, tmp_path / "team.csv", folder)
+
+
+def test_the_test_clips_are_those_of_the_official_splits(tmp_path: Path) -> None:
+    workspace = entry_workspace(tmp_path)
+    folder = ChallengeFolder.open(workspace.data, EMI)
+    assert official_test_ids(folder) == load_official(folder).test_ids == tuple(TEST_IDS)
+    (workspace.data / "train_split.csv").write_text("spoilt\n")  # of no concern to a submission
+    assert official_test_ids(ChallengeFolder.open(workspace.data, EMI)) == tuple(TEST_IDS)
+    (workspace.data / "test_split.csv").write_text("Filename\nx\n")
+    with pytest.raises(FindingsError, match="not a clip id"):
+        official_test_ids(ChallengeFolder.open(workspace.data, EMI))
+    (workspace.data / "test_split.csv").unlink()
+    with pytest.raises(FindingsError, match="train_split"):
+        official_test_ids(ChallengeFolder.open(workspace.data, EMI))
+
+
 def test_what_it_is_compared_with(trained_copy: Path) -> None:
     workspace = Workspace.open(trained_copy, environ={})
     path = workspace.submissions / "team.csv"
-    official = load_official(ChallengeFolder.open(workspace.data, EMI))
-    labels = find_reference(workspace, path, official)
+    folder = ChallengeFolder.open(workspace.data, EMI)
+    labels = find_reference(workspace, path, folder)
     assert labels is not None and labels.labels and find_reference(workspace, path, None) is None
     run = find_run(workspace, "F4")
     assert abawkit(trained_copy, "submit", "--run", run.name, "--out", "submissions/team.csv").exit_code == 0
-    reference = find_reference(workspace, path, official)
+    reference = find_reference(workspace, path, folder)
     assert reference is not None and not reference.labels and run.name in reference.words
     np.testing.assert_array_equal(reference.values, np.clip(run.predictions("valid", EMI).values, 0, 1))
     assert (workspace.submissions / "ledger.csv").exists() and earlier_files(workspace) == [path]
     (run.path / "predictions" / "valid.csv").write_text("Filename,Joy\n00001,x\n")
     with pytest.raises(AbawkitError, match="is not a prediction file"):
-        find_reference(workspace, path, official)
+        find_reference(workspace, path, folder)
 
 
 def test_the_command(trained_copy: Path) -> None:
@@ -149,7 +209,7 @@ def test_submit_tells_how_near_earlier_files_are(trained_copy: Path) -> None:
     ]
     assert [finding["code"] for finding in record["check"]["findings"]] == ["S520"]
     assert record["entries"] == {"sent": 1, "allowed": 5}
-    first, other = (np.array(list(read_values(trained_copy / name, EMI).values())) for name in
+    first, other = (read_values(trained_copy / name, EMI)[1] for name in
                     ("submissions/team.csv", "elsewhere/far.csv"))  # fmt: skip
     r = np.mean([np.corrcoef(first[:, e], other[:, e])[0, 1] for e in range(6)])
     assert record["earlier"][1]["r"] == pytest.approx(r, abs=1e-9)
