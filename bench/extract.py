@@ -209,9 +209,14 @@ def plain(kind: str, model_path: Path, clips: "list[Clip]", out: Path) -> float:
 
 
 def overhead(scratch: Path) -> None:
-    """Prints clips per second of a plain loop and of ours, with tiny models; ours with the start of its workers."""
+    """Prints clips per second of a plain loop and of ours, with tiny models; ours with the start of its workers.
+
+    Beside them what decoding alone does in as many processes as there are cores: it can be no faster than that.
+    """
     from abawkit.data.layout import ChallengeFolder
-    from abawkit.extraction.pipeline import extract
+    from abawkit.extraction.decode import decoding_pool
+    from abawkit.extraction.pipeline import extract, extractors_for
+    from abawkit.progress import SILENT
 
     challenge = scratch / "challenge"
     ids = typical(challenge, 6000, seen=800)
@@ -225,8 +230,12 @@ def overhead(scratch: Path) -> None:
         extract(workspace(scratch / f"first-{kind}", challenge, models), modalities=[kind], limit=3)  # imports
         ours = workspace(scratch / f"ours-{kind}", challenge, models)
         taken = timed(lambda kind=kind, ours=ours, count=count: extract(ours, modalities=[kind], limit=count))
+        made = extractors_for(ours, [kind])[kind]
+        with decoding_pool(0) as pool, SILENT.task("decode") as task:
+            alone = timed(lambda made=made, clips=clips: [None for _ in pool.load(made, clips, task)])
         rates = f"loop {len(clips) / loops:7.1f}, ours {len(clips) / taken:7.1f} clips/s"
-        print(f"overhead  {kind:7s} {rates}: {loops / taken:.1f} times", flush=True)
+        told = f"{loops / taken:.1f} times; decoding alone {loops / alone:.1f}"
+        print(f"overhead  {kind:7s} {rates}: {told}", flush=True)
 
 
 #: Sizes of the batches that are tried for the forward pass alone, and clips of the whole extraction.

@@ -18,8 +18,9 @@ from abawkit.fileio import read_json
 
 TextPooling = Literal["mean", "cls"]
 
-#: Most tokens of one forward pass, padding included, unless a number of texts is asked for.
-CPU_TOKENS, GPU_TOKENS = 8_192, 65_536
+#: Most tokens of one forward pass, padding included, unless a number of texts is asked for; on a CPU also the most
+#: values of its widest layer: 1,024 tokens with BERT-base, about fifty of the texts, beyond which it gets no faster.
+CPU_TOKENS, GPU_TOKENS, CPU_VALUES = 8_192, 65_536, 1_024 * 3_072
 #: Models that count positions from the padding token's id on.
 _SHIFTED = frozenset({"roberta", "xlm-roberta", "xlm-roberta-xl", "camembert", "mpnet"})
 
@@ -166,7 +167,9 @@ def _embed(
 
     values: dict[int, NDArray[np.float32]] = {}
     lengths = [len(ids) for ids in tokens]
+    narrow = CPU_VALUES // int(getattr(text_model.model.config, "intermediate_size", 3_072))
+    budget = how.budget(min(CPU_TOKENS, narrow), GPU_TOKENS)
     with computing(how):
-        for group in batches(lengths, budget=how.budget(CPU_TOKENS, GPU_TOKENS), equal=False, most=how.batch):
+        for group in batches(lengths, budget=budget, equal=False, most=how.batch):
             values.update(zip(group, forward(run, group, how, lengths.__getitem__), strict=True))
     return [values[index] for index in range(len(texts))], counts

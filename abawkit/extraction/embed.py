@@ -13,8 +13,8 @@ from abawkit.errors import AbawkitError, Damage, MediaError, ModalityMissing
 from abawkit.extraction.failures import Note
 from abawkit.features.spec import ClipFeatures, Extractor, FeatureSpec, Loaded, Status
 
-#: Clips that wait for the model together, and how many bytes of them: a group is closed when it reaches either.
-_GROUP_CLIPS, _GROUP_BYTES = 32, 96 * 2**20
+#: Clips that wait for the model together, texts, and how many bytes of either: a group is closed when it reaches one.
+_GROUP_CLIPS, _GROUP_TEXTS, _GROUP_BYTES = 32, 128, 96 * 2**20
 
 
 def embed_segment(
@@ -34,8 +34,10 @@ def embed_segment(
         AbawkitError: The device has too little memory for a single clip.
     """
     strict = spec.preprocessing.get("on_damage") == "fail"
+    most = _GROUP_TEXTS if spec.modality == "text" else _GROUP_CLIPS
     made: list[ClipFeatures] = []
     group: list[tuple[str, str, Loaded]] = []
+    waiting = 0  # bytes
 
     def flush() -> None:
         made.extend(_embed_group(extractor, spec, group))
@@ -47,9 +49,10 @@ def embed_segment(
             made.append(_without_frames(spec, clip.id, source, "load", MediaError(f"damaged: {'; '.join(damage)}")))
         elif isinstance(result, Loaded):
             group.append((clip.id, source, result))
-            waiting = sum(member.data.nbytes for _, _, member in group)
-            if len(group) == _GROUP_CLIPS or waiting >= _GROUP_BYTES:
+            waiting += result.data.nbytes
+            if len(group) == most or waiting >= _GROUP_BYTES:
                 flush()
+                waiting = 0
         else:
             made.append(_without_frames(spec, clip.id, source, "load", result))
     flush()

@@ -19,7 +19,8 @@ from abawkit.workers import in_processes
 
 #: Frames of a clip of the challenge's mean length (6.9 s), until a store has clips of its own to judge by.
 _TYPICAL_FRAMES: Mapping[Modality, float] = {"text": 1, "audio": 345, "vision": 65, "motion": 200}
-#: From so many clips on, their sources are looked at in several processes: there can be a million face crops.
+#: From so many clips on, their face crops are looked at in several processes: there can be a million. What the other
+#: modalities are made from is one file per clip.
 _MANY = 4096
 #: From so many present clips on, a store's own mean is taken.
 _ENOUGH_TO_JUDGE = 20
@@ -100,6 +101,8 @@ def make_plan(
     changes which clips share a batch.
     """
     everyone = sorted((clip for members in clips.values() for clip in members), key=lambda clip: clip.id)
+    if extractor.spec.modality != "vision":
+        workers = 1
     with SILENT.task("look at the sources") as bar:
         sources = in_processes(extractor.source, everyone, workers=workers, bar=bar, chunk=256, inline_below=_MANY)
         with closing(sources):
