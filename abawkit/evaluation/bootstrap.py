@@ -109,8 +109,8 @@ class Resampled:
         kept = drawn[defined]
         bias, acceleration = self._correction(index)
         deviates = float(stdtrit(units - 1, 0.975)) * self._expansion(index) * np.array([-1, 1])
-        z = bias + deviates
-        ends = np.quantile(kept, ndtr(np.concatenate([bias + z / (1 - acceleration * z), deviates]))).tolist()
+        corrected = [bias + _tilted(bias + deviate, -acceleration) for deviate in deviates]
+        ends = np.quantile(kept, ndtr(np.concatenate([corrected, deviates]))).tolist()
         partial = int((self.partial & defined).sum()) if mean else 0
         low, high, first, last = (float(end) for end in ends)
         return Interval(low, high, units, resamples, partial, undefined, value, (first, last))
@@ -141,7 +141,7 @@ class Resampled:
         bias, acceleration = self._correction(index)
         v = _normal((drawn < 0).sum() + (drawn == 0).sum() / 2, len(drawn)) - bias
         units = len(self.without)
-        share = float(stdtr(units - 1, (v / (1 + acceleration * v) - bias) / self._expansion(index)))
+        share = float(stdtr(units - 1, (_tilted(v, acceleration) - bias) / self._expansion(index)))
         return float(np.clip(2 * min(share, 1 - share), 2 / (len(drawn) + 1), 1.0))
 
     def _expansion(self, index: int) -> float:
@@ -161,6 +161,16 @@ class Resampled:
         apart = without.mean() - without if len(without) else np.zeros(1)
         spread = float((apart**2).sum())
         return bias, float((apart**3).sum()) / (6 * spread**1.5) if spread > 0 else 0.0
+
+
+def _tilted(z: float, acceleration: float) -> float:
+    """Returns z / (1 + a z), and beyond its pole the infinity that it comes to there: the outermost resample.
+
+    >>> _tilted(2.0, -0.25), _tilted(5.0, -0.25), _tilted(-5.0, 0.25)
+    (4.0, inf, -inf)
+    """
+    slope = 1 + acceleration * z
+    return float(z / slope) if slope > 0 else float(np.copysign(np.inf, z))
 
 
 def _normal(count: float, total: int) -> float:

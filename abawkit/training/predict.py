@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -109,8 +110,9 @@ def predict_table(path: Path, config: dict[str, Any], clips: ClipData, task: Tas
     def keep(prefix: str, values: Tensor) -> None:
         blocks.setdefault(prefix, []).append(values.cpu().numpy().astype(np.float64))
 
-    with torch.inference_mode():
-        for batch in passing(clips, device).batches(list(row_batches(len(clips), EVALUATION_BATCH))):
+    steps = list(row_batches(len(clips), EVALUATION_BATCH))
+    with torch.inference_mode(), closing(passing(clips, device).batches(steps)) as batches:
+        for batch in batches:
             inputs = batch.inputs
             embeddings = [] if model is None else model.embed(inputs)
             if model is not None:

@@ -293,6 +293,16 @@ def test_the_interval_of_a_mean_is_expanded_as_a_t_interval_is_and_no_other_by_l
     assert list(sure.interval(0).percentile) == pytest.approx(np.quantile(found.drawn, levels), rel=1e-9)
 
 
+def test_an_end_beyond_the_pole_of_the_correction_is_the_outermost_resample() -> None:
+    """A jackknife far wider than the resamples, and skewed: z / (1 - a z) would change its sign there."""
+    drawn, without = 0.5 + 0.001 * np.random.default_rng(0).normal(size=(2000, 1)), np.zeros((30, 1))
+    without[0] = -1.0  # one unit makes all of the score
+    found = Resampled(np.array([0.5]), drawn, without, np.zeros(2000, dtype=bool)).interval(0)
+    assert found.high == drawn.max() and found.low < 0.5
+    found = Resampled(np.array([0.5]), drawn, -without, np.zeros(2000, dtype=bool)).interval(0)
+    assert found.low == drawn.min() and found.high > 0.5
+
+
 def test_predictions_are_compared_on_identical_resamples() -> None:
     truth, prediction = noisy(100, 2, 12)
     near = prediction + 0.01 * np.random.default_rng(13).normal(size=truth.shape)
