@@ -23,11 +23,22 @@ pytestmark = pytest.mark.soak
 EXTRACTION_KILLS, TRANSCRIPTION_KILLS, TRAINING_KILLS = 50, 10, 30
 
 
-def test_extraction(fresh: Path) -> None:
-    environ = {"ABAWKIT_EXTRACT_SEGMENT_CLIPS": "1"}
-    job = Job(("extract", "--workers", "2"), "features", "*/*/segment-*.h5", environ)
+@pytest.mark.parametrize("preset", ["lite", "paper"])
+def test_extraction(fresh: Path, tmp_path: Path, preset: str) -> None:
+    """With signal processing alone, and with models: real ones, but for their size and weights."""
+    settings = {"segment_clips": "1", "preset": preset, "device": "cpu"}
+    wanted = ["--modality", "text", "--modality", "audio", "--modality", "vision"] if preset == "paper" else []
+    if preset == "paper":
+        settings |= {
+            "text_model": str(tiny_models.bert(tmp_path / "bert")),
+            "audio_model": str(tiny_models.wav2vec2(tmp_path / "wav2vec2", layers=12)),
+            "vision_model": str(tiny_models.dinov2(tmp_path / "dinov2")),
+        }
+    environ = {f"ABAWKIT_EXTRACT_{name.upper()}": value for name, value in settings.items()}
+    job = Job(("extract", "--workers", "2", *wanted), "features", "*/*/segment-*.h5", environ)
     tally = kill_to_the_same_end(job, fresh, EXTRACTION_KILLS, random.Random(1))
     print(tally)
+    assert preset == "lite" or (tally.phases["embedding"] and tally.phases["loading the model"])
     assert len(tally.quarters) == 4 and len(tally.phases) >= 6
     assert tally.phases.total() == EXTRACTION_KILLS and tally.ends <= 2
 

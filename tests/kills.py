@@ -39,7 +39,7 @@ _PHASES = {
     "in _write_manifest": "writing a manifest",
     "in list_failures": "listing failures",
     "in close": "ending its workers",
-    "in load_whisper": "loading the model",
+    "in load_": "loading the model",
     "in transcribe_waveforms": "embedding",
     "in in_processes": "decoding",
     "in make_plan": "planning",

@@ -65,22 +65,28 @@ class Preparation:
         """Returns an RGB picture ``uint8 [H, W, 3]`` resized and cropped, ``uint8 [h, w, 3]``."""
         from PIL import Image
 
-        if self.size is not None:
-            height, width = self.size if len(self.size) == 2 else _by_shorter_edge(picture.shape, self.size[0])
-            image = Image.fromarray(picture).resize((width, height), resample=Image.Resampling(self.resample))
-            picture = np.array(image)
-        if self.crop is not None:
-            top, left = (picture.shape[0] - self.crop[0]) // 2, (picture.shape[1] - self.crop[1]) // 2
-            picture = picture[top : top + self.crop[0], left : left + self.crop[1]]
-        return picture
+        if self.size is None:
+            return picture
+        height, width = self.size if len(self.size) == 2 else _by_shorter_edge(picture.shape, self.size[0])
+        image, resample = Image.fromarray(picture), Image.Resampling(self.resample)
+        if self.crop is None:
+            return np.asarray(image.resize((width, height), resample=resample))
+        top, left = (height - self.crop[0]) // 2, (width - self.crop[1]) // 2
+        part = _part(picture.shape[0], height, top, self.crop[0])
+        if height == width and picture.shape[0] == picture.shape[1] and self.crop[0] == self.crop[1] and part:
+            # What would be cut off is not made, which saves a fifth of the time.
+            return np.asarray(image.resize(self.crop, resample=resample, box=(part[0], part[0], part[1], part[1])))
+        whole = np.asarray(image.resize((width, height), resample=resample))
+        return whole[top : top + self.crop[0], left : left + self.crop[1]]
 
     def scaled(self, pictures: NDArray[np.uint8], device: Any) -> Any:
         """Returns resized pictures ``[B, h, w, 3]`` as the model's input, a tensor ``float32 [B, 3, h, w]``."""
         import torch
 
-        scale, shift = (torch.tensor(values, device=device) for values in (self.scale, self.shift))
-        pixels = torch.from_numpy(pictures).to(device).float()
-        return pixels.mul_(scale).add_(shift).permute(0, 3, 1, 2)
+        scale, shift = (torch.tensor(values, device=device)[:, None, None] for values in (self.scale, self.shift))
+        # Channel by channel, before anything is computed: runs of one number are fast, three in turn are not.
+        pixels = torch.from_numpy(pictures).to(device).permute(0, 3, 1, 2).contiguous().float()
+        return pixels.mul_(scale).add_(shift)
 
 
 def _by_shorter_edge(shape: tuple[int, ...], edge: int) -> tuple[int, int]:
@@ -88,6 +94,18 @@ def _by_shorter_edge(shape: tuple[int, ...], edge: int) -> tuple[int, int]:
     if width <= height:
         return int(edge * height / width), edge
     return edge, int(edge * width / height)
+
+
+def _part(edge: int, resized: int, start: int, length: int) -> tuple[float, float] | None:
+    """Returns what part of ``edge`` pixels becomes the pixels ``start`` to ``start + length`` of ``resized``.
+
+    None where these, made alone, could differ from those cut from the whole: where a pixel's place is no short binary
+    fraction, so that the filter's weights would be rounded otherwise. (Pictures that are no squares could differ too:
+    Pillow chooses by the shape what it resizes first, rows or columns.)
+    """
+    if (edge << 12) % resized:
+        return None
+    return start * edge / resized, (start + length) * edge / resized
 
 
 def read_preparation(folder: Path) -> Preparation:
@@ -146,7 +164,7 @@ def check_preparation(preparation: Preparation, processor: Any, folder: Path) ->
     for shape in ((160, 160, 3), (96, 150, 3), (150, 96, 3)):
         picture = random.integers(0, 256, shape, np.uint8)
         theirs = processor([picture], input_data_format="channels_last", return_tensors="np")["pixel_values"]
-        ours = preparation.scaled(preparation.resized(picture)[None], "cpu").numpy()
+        ours = preparation.scaled(np.stack([preparation.resized(picture)]), "cpu").numpy()
         if theirs.shape != ours.shape or not np.allclose(theirs, ours, atol=1e-4):
             got = f"{theirs.shape[1:]} from it, {ours.shape[1:]} here"
             raise _unknown(folder, got, "the same values as transformers' processor gives")

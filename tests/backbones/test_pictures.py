@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from abawkit.backbones.loading import quiet
-from abawkit.backbones.pictures import check_preparation, read_preparation
+from abawkit.backbones.pictures import Preparation, check_preparation, read_preparation
 from abawkit.errors import AbawkitError
 
 #: As published with DINOv2, with ViT (whose size is a bare number, and which names no processor), and with DeiT.
@@ -48,10 +48,25 @@ def test_as_transformers_whatever_the_shape(tmp_path: Path, kind: str, record: d
     def same(height: int, width: int, seed: int) -> None:
         picture = np.random.default_rng(seed).integers(0, 256, (height, width, 3), np.uint8)
         theirs = processor([picture], input_data_format="channels_last", return_tensors="np")["pixel_values"]
-        ours = preparation.scaled(preparation.resized(picture)[None], "cpu").numpy()
+        ours = preparation.scaled(np.stack([preparation.resized(picture)]), "cpu").numpy()
         np.testing.assert_allclose(ours, theirs, atol=1e-5)
 
     same()
+
+
+@pytest.mark.parametrize("resample", range(6))
+@pytest.mark.parametrize("shape", [(160, 160), (171, 171), (300, 300), (96, 160), (160, 96), (256, 320), (224, 400)])
+@pytest.mark.parametrize(("edge", "crop"), [(256, (224, 224)), (256, (224, 201)), (96, (37, 37)), (518, (518, 518))])
+def test_a_crop_is_the_middle_of_the_whole_picture(
+    shape: tuple[int, int], resample: int, edge: int, crop: tuple[int, int]
+) -> None:
+    """Bit for bit, whether or not it can be made alone."""
+    whole = Preparation((edge,), resample, None, (1, 1, 1), (0, 0, 0))
+    middle = Preparation((edge,), resample, crop, (1, 1, 1), (0, 0, 0))
+    picture = np.random.default_rng(resample).integers(0, 256, (*shape, 3), np.uint8)
+    expected = whole.resized(picture)
+    top, left = (expected.shape[0] - crop[0]) // 2, (expected.shape[1] - crop[1]) // 2
+    np.testing.assert_array_equal(middle.resized(picture), expected[top : top + crop[0], left : left + crop[1]])
 
 
 @pytest.mark.parametrize(
