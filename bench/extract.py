@@ -13,6 +13,7 @@ import json
 import os
 import pickle
 import resource
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -141,7 +142,10 @@ def _save(folder: Path, text: Any, tokenizer: Any, audio: Any, vision: Any, side
 
 
 def loop(kind: str, model_path: Path, clips: "list[Clip]", out: Path) -> None:
-    """The script that one writes: for each clip open, decode, processor, forward, pickle."""
+    """The script that one writes: for each clip open, decode, processor, forward, pickle; OpenFace's file is read."""
+    if kind == "motion":
+        _motion_loop(clips, out)
+        return
     import torch
     from PIL import Image
     from transformers import AutoFeatureExtractor, AutoImageProcessor, AutoModel, AutoTokenizer
@@ -170,6 +174,40 @@ def loop(kind: str, model_path: Path, clips: "list[Clip]", out: Path) -> None:
                 continue
             with (out / f"{clip.id}.pkl").open("wb") as file:
                 pickle.dump(values.numpy(), file)
+
+
+def _motion_loop(clips: "list[Clip]", out: Path) -> None:
+    import pandas as pd
+
+    from abawkit.extractors.openface import COLUMNS
+
+    out.mkdir()
+    for clip in clips:
+        table = pd.read_csv(str(clip.openface), skipinitialspace=True)
+        values = table.loc[table["success"] == 1, list(COLUMNS)].to_numpy(np.float32)
+        with (out / f"{clip.id}.pkl").open("wb") as file:
+            pickle.dump(values, file)
+
+
+def openface(folder: Path, ids: list[str], *, others: int, distinct: int = 40) -> None:
+    """Writes OpenFace CSVs at 28 rows a second: 23 values, the binary units, and so many `others` (landmarks)."""
+    from abawkit.extractors.openface import COLUMNS
+
+    folder.mkdir()
+    rng = np.random.default_rng(0)
+    units, pose = COLUMNS[:17], COLUMNS[17:]
+    first = ["frame", "face_id", "timestamp", "confidence", "success"]
+    header = [*first, *(f"x_{k}" for k in range(others)), *pose, *units, *(name[:-1] + "c" for name in units), "AU28_c"]
+    for index, clip in enumerate(ids):
+        if index >= distinct:
+            (folder / f"{clip}.csv").hardlink_to(folder / f"{ids[index % distinct]}.csv")
+            continue
+        rows = int(28 * MEDIAN * np.exp(SPREAD * rng.standard_normal()))
+        values = rng.uniform(0, 5, (rows, len(header) - len(first)))
+        with (folder / f"{clip}.csv").open("w") as file:
+            file.write(", ".join(header) + "\n")
+            for frame, row in enumerate(values, start=1):
+                file.write(f"{frame}, 0, {frame / 28:.3f}, 0.98, 1, " + ", ".join(f"{v:.2f}" for v in row) + "\n")
 
 
 def _sound(path: Path) -> np.ndarray:
@@ -211,7 +249,8 @@ def plain(kind: str, model_path: Path, clips: "list[Clip]", out: Path) -> float:
 def overhead(scratch: Path) -> None:
     """Prints clips per second of a plain loop and of ours, with tiny models; ours with the start of its workers.
 
-    Beside them what decoding alone does in as many processes as there are cores: it can be no faster than that.
+    Beside them what decoding alone does in as many processes as there are cores: it can be no faster than that. Motion
+    has no model: OpenFace's CSVs, as it writes them with -aus -pose (46 columns) and by itself (714).
     """
     from abawkit.data.layout import ChallengeFolder
     from abawkit.extraction.decode import decoding_pool
@@ -223,19 +262,24 @@ def overhead(scratch: Path) -> None:
     with ProcessPoolExecutor(1, get_context("spawn")) as other:
         models = other.submit(tiny, scratch / "tiny").result()
     folder = ChallengeFolder.open(challenge, workspace(scratch / "w", challenge, models).task)
-    for kind, count in (("text", 6000), ("audio", 1500), ("vision", 800)):
-        clips = [folder.clip(clip) for clip in ids[:count]]
+    for kind, count, others in (("text", 6000, 0), ("audio", 1500, 0), ("vision", 800, 0), ("motion", 6000, 0),
+                                ("motion", 1500, 668)):  # fmt: skip
+        if kind == "motion":
+            shutil.rmtree(challenge / "openface", ignore_errors=True)
+            openface(challenge / "openface", ids[:count], others=others)
+            folder = ChallengeFolder.open(challenge, folder.task)
+        clips, name = [folder.clip(clip) for clip in ids[:count]], f"{kind}{others or ''}"
         with ProcessPoolExecutor(1, get_context("spawn")) as other:
-            loops = other.submit(plain, kind, models[kind], clips, scratch / f"loop-{kind}").result()
-        extract(workspace(scratch / f"first-{kind}", challenge, models), modalities=[kind], limit=3)  # imports
-        ours = workspace(scratch / f"ours-{kind}", challenge, models)
+            loops = other.submit(plain, kind, models.get(kind, scratch), clips, scratch / f"loop-{name}").result()
+        extract(workspace(scratch / f"first-{name}", challenge, models), modalities=[kind], limit=3)  # imports
+        ours = workspace(scratch / f"ours-{name}", challenge, models)
         taken = timed(lambda kind=kind, ours=ours, count=count: extract(ours, modalities=[kind], limit=count))
         made = extractors_for(ours, [kind])[kind]
         with decoding_pool(0) as pool, SILENT.task("decode") as task:
             alone = timed(lambda made=made, clips=clips: [None for _ in pool.load(made, clips, task)])
         rates = f"loop {len(clips) / loops:7.1f}, ours {len(clips) / taken:7.1f} clips/s"
         told = f"{loops / taken:.1f} times; decoding alone {loops / alone:.1f}"
-        print(f"overhead  {kind:7s} {rates}: {told}", flush=True)
+        print(f"overhead  {name:9s} {rates}: {told}", flush=True)
 
 
 #: Sizes of the batches that are tried for the forward pass alone, and clips of the whole extraction.

@@ -140,9 +140,12 @@ def _read(path: Path, lines: Iterator[str]) -> tuple[list[str], NDArray[np.float
     places = [names.index(name) for name in wanted]
     absent = [name for name in _OPTIONAL if name not in names and name not in ("frame", "face_id")]
     warnings = [f"without the columns {', '.join(absent)}"] if absent else []
+    rows = list(lines)
+    if (plain := _plain(rows, separator, len(names), places)) is not None:
+        return wanted, plain, warnings
     values: list[list[float]] = []
     short: tuple[int, int] | None = None
-    for number, text in enumerate(lines, start=2):
+    for number, text in enumerate(rows, start=2):
         if short is not None:
             line, width = short
             raise MediaError(
@@ -158,6 +161,16 @@ def _read(path: Path, lines: Iterator[str]) -> tuple[list[str], NDArray[np.float
     if short is not None:
         warnings.append(_BROKEN_OFF)
     return wanted, np.array(values, np.float64).reshape(-1, len(wanted)), warnings
+
+
+def _plain(rows: Sequence[str], separator: str, columns: int, places: Sequence[int]) -> NDArray[np.float64] | None:
+    """Returns some columns of rows that are whole and hold nothing but numbers, as nearly all files do; else None."""
+    if not rows or any(row.count(separator) < columns - 1 for row in rows):
+        return None
+    try:
+        return np.loadtxt(rows, np.float64, comments=None, delimiter=separator, usecols=places, ndmin=2)
+    except ValueError:
+        return None
 
 
 def _numbers(path: Path, line: int, names: Sequence[str], cells: Sequence[str], separator: str) -> list[float]:

@@ -1,3 +1,4 @@
+import math
 from pathlib import Path
 
 import numpy as np
@@ -194,3 +195,25 @@ def test_frame_numbers(tmp_path: Path, first: int) -> None:
     assert read.frames is not None and read.frames.tolist() == [first - min(first, 1) + index for index in range(1, 6)]
     np.testing.assert_allclose(read.values, table[list(COLUMNS)][1:], rtol=1e-6)
     assert (read.rows, read.broken_off) == (6, False)
+
+
+@pytest.mark.parametrize("separator", [", ", ",", ";"])
+def test_regular_files_and_others_are_read_alike(tmp_path: Path, separator: str) -> None:
+    """A blank line is enough for a file to be read row by row."""
+    table = _table(20)
+    table.loc[3, "AU12_r"], table.loc[5, "pose_Tx"], table.loc[7, "AU45_r"] = math.nan, 1e-7, 1e300
+    path = _write(tmp_path / "a.csv", table, separator)
+    plain = read_openface(path)
+    lines = path.read_text().splitlines()
+    path.write_text("\n".join([*lines[:9], "", *lines[9:]]) + "\n")
+    blank = read_openface(path)
+    np.testing.assert_array_equal(plain.values, blank.values)
+    np.testing.assert_array_equal(plain.values, table.drop([3, 7])[list(COLUMNS)].to_numpy(np.float32))
+    assert plain.warnings == blank.warnings and plain.rows == blank.rows == 20
+
+
+def test_a_last_row_that_breaks_off_after_what_is_needed(tmp_path: Path) -> None:
+    path = _write(tmp_path / "a.csv", _table(4).assign(last=1.0))
+    path.write_text(path.read_text().rpartition(",")[0])
+    table = read_openface(path)
+    assert table.broken_off and table.rows == 3
