@@ -5,12 +5,14 @@ from __future__ import annotations
 import multiprocessing
 import os
 import signal
+import sys
 import threading
 from collections import deque
 from collections.abc import Callable, Generator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from itertools import islice
+from pathlib import Path
 from typing import TypeVar
 
 from abawkit.errors import AbawkitError
@@ -40,6 +42,13 @@ def _end_with_parent() -> None:
     if parent is not None:
         parent.join()
         os._exit(1)
+
+
+def worker_died(todo: str, *, path: Path | None = None, got: str | None = None) -> AbawkitError:
+    """Returns what to raise when a worker process died; ``todo`` says what to do if memory ran out."""
+    if "abawkit.cli.app" not in sys.modules and hasattr(sys.modules["__main__"], "__file__"):
+        todo += "; in a script of your own, call it below `if __name__ == '__main__':`, since workers import the script"
+    return AbawkitError("a worker process died, most often for lack of memory", path=path, got=got, todo=todo)
 
 
 def in_processes(
@@ -84,11 +93,7 @@ def in_processes(
             bar.advance(len(results))
             yield from results
     except BrokenProcessPool as error:
-        todo = (
-            "run it again with fewer --workers, or on a machine with more memory; in a script of your own, call it "
-            "below `if __name__ == '__main__':`, since workers import the script"
-        )
-        raise AbawkitError("a worker process died, probably for want of memory", todo=todo) from error
+        raise worker_died("run it again with fewer --workers, or on a machine with more memory") from error
     finally:
         pool.shutdown(wait=False, cancel_futures=True)
 

@@ -14,7 +14,7 @@ from abawkit.data.layout import Clip
 from abawkit.errors import AbawkitError
 from abawkit.features.spec import Extractor, Loaded
 from abawkit.progress import Task
-from abawkit.workers import worker_pool
+from abawkit.workers import worker_died, worker_pool
 
 #: Clips decoded ahead of the model: at least so many per worker, and more while they are small (bytes, clips), so
 #: that the workers go on while a group of clips is with the model.
@@ -56,11 +56,8 @@ class DecodingPool:
                 yield result
         except BrokenProcessPool as error:
             near = ", ".join(clip.id for clip, _ in waiting)
-            raise AbawkitError(
-                "a decoding process died, most often for lack of memory",
-                got=f"clips in work: {near}",
-                todo="run it again with fewer --workers; nothing finished is lost",
-            ) from error
+            todo = "run it again with fewer --workers; nothing finished is lost"
+            raise worker_died(todo, got=f"clips in work: {near}") from error
 
     def close(self, *, now: bool) -> None:
         """Ends the workers; ``now`` does not wait for what they are doing."""

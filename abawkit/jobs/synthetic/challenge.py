@@ -14,14 +14,14 @@ import numpy as np
 
 from abawkit.challenge import EMI
 from abawkit.data.labels import write_labels
-from abawkit.errors import AbawkitError, UsageError
+from abawkit.errors import UsageError
 from abawkit.fileio import locked, storage_errors, write_json
 from abawkit.jobs.marker import state_of
 from abawkit.jobs.synthetic.clip import CHALLENGE, CLIP, ONE_FRAME_SECONDS, ClipPlan, streams, write_clip
 from abawkit.jobs.synthetic.labels import Array, draw_ratings, draw_seed_videos, vote_chances
 from abawkit.jobs.synthetic.words import imitate, seed_sentence
 from abawkit.progress import SILENT, Progress
-from abawkit.workers import worker_pool
+from abawkit.workers import worker_died, worker_pool
 
 #: Says which challenge the folder holds and whether it is whole.
 MARKER = ".abawkit-demo.json"
@@ -248,11 +248,7 @@ def _write(challenge: SyntheticChallenge, plans: Sequence[ClipPlan], workers: in
             for done in as_completed([pool.submit(write_clip, root, plan) for plan in longest_first]):
                 task.advance(note=done.result())
         except BrokenProcessPool as error:
-            raise AbawkitError(
-                "a worker process died, most likely for lack of memory",
-                path=root,
-                todo="use fewer workers; one needs no other process",
-            ) from error
+            raise worker_died("use fewer workers; one needs no other process", path=root) from error
         finally:
             pool.shutdown(cancel_futures=True)
 
