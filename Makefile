@@ -30,7 +30,7 @@ bench: install
 	@for file in bench/*.py; do echo "== $$file"; $(BIN)/python $$file || exit 1; done
 
 soak: install
-	$(BIN)/python -m pytest -q -rP -m soak soak
+	$(BIN)/python -m pytest -q -rP --durations=0 -m soak soak
 
 clean:
 	rm -rf .venv demo
