@@ -43,6 +43,8 @@ class Note:
     def of(cls, step: str, error: BaseException) -> Note:
         """Returns the note for an exception; the clip's own bytes do not mend themselves, so no retry for those."""
         message = error.message if isinstance(error, AbawkitError) else str(error)
+        if isinstance(error, AbawkitError) and error.line:
+            message = f"line {error.line}: {message}"
         if isinstance(error, AbawkitError) and error.got:
             message += f" (got {error.got})"
         return cls(step, type(error).__name__, " ".join(message.split()), not isinstance(error, MediaError))

@@ -2,9 +2,9 @@ from pathlib import Path
 
 import pytest
 
-from abawkit.errors import AbawkitError
+from abawkit.errors import AbawkitError, MediaError
 from abawkit.extraction import failures
-from abawkit.extraction.failures import list_failures
+from abawkit.extraction.failures import Note, list_failures
 from abawkit.fileio import locked
 from abawkit.progress import SILENT
 
@@ -30,3 +30,11 @@ def test_the_list_of_another_process_is_waited_for(extracted_copy: Path, monkeyp
 
 def test_without_features_nothing_is_made(tmp_path: Path) -> None:
     assert list_failures(tmp_path / "features", SILENT) is None and not list(tmp_path.iterdir())
+
+
+def test_a_failure_names_the_line() -> None:
+    """Of an OpenFace file of hundreds of rows one has to know which."""
+    error = MediaError("pose_Rx is not a number", path="openface/00004.csv", line=3, got="'abc'")
+    note = Note.of("load", error)
+    assert note.message == "line 3: pose_Rx is not a number (got 'abc')"
+    assert Note.of("load", MediaError("cannot be read", got="gone")).message == "cannot be read (got gone)"
