@@ -9,9 +9,11 @@ import sys
 import threading
 from collections import deque
 from collections.abc import Callable, Generator, Sequence
-from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from itertools import islice
+from multiprocessing.connection import wait
+from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import TypeVar
 
@@ -21,13 +23,51 @@ from abawkit.progress import Task
 _In = TypeVar("_In")
 _Out = TypeVar("_Out")
 
+#: Seconds between two looks at whether a process died.
+_LOOK = 1.0
 
-def worker_pool(workers: int) -> ProcessPoolExecutor:
-    """Returns a pool of ``workers`` fresh processes.
+
+class WorkerPool(ProcessPoolExecutor):
+    """Fresh processes that do calls.
 
     They are spawned, never forked: the caller may have threads (torch, a notebook).
     """
-    return ProcessPoolExecutor(workers, multiprocessing.get_context("spawn"), initializer=_begin)
+
+    def __init__(self, workers: int) -> None:
+        super().__init__(workers, multiprocessing.get_context("spawn"), initializer=_begin)
+
+    def result(self, future: Future[_Out]) -> _Out:
+        """Returns what a submitted call returned.
+
+        Raises:
+            BrokenProcessPool: A process died; here also when it died while it sent a result, whose end
+                concurrent.futures awaits for ever.
+        """
+        died = False
+        while True:
+            try:
+                return future.result(_LOOK)
+            except TimeoutError:
+                if future.done():  # it is the call that raised it
+                    return future.result()
+            if died:
+                raise BrokenProcessPool("a process died while it sent a result")
+            # Whoever died is noticed by the executor itself, as a rule: one more round for that.
+            died = bool(wait([process.sentinel for process in self._alive()], timeout=0))
+
+    def end(self) -> None:
+        """Ends the processes whatever they are doing, and does not wait for them."""
+        # concurrent.futures has no public way to do so, and its own thread, which Python joins when it exits, would
+        # wait for the rest of what a process was sending. Without this end of the pipe it sees that nobody is left.
+        processes, results = self._alive(), self._result_queue
+        self.shutdown(wait=False, cancel_futures=True)
+        for process in processes:
+            process.terminate()
+        if results is not None:
+            results._writer.close()  # type: ignore[attr-defined]
+
+    def _alive(self) -> list[BaseProcess]:
+        return list((self._processes or {}).values())
 
 
 def _begin() -> None:
@@ -84,18 +124,19 @@ def in_processes(
             yield result
         return
     chunks = (items[start : start + chunk] for start in range(0, len(items), chunk))
-    pool = worker_pool(count)
+    pool = WorkerPool(count)
     try:
         waiting = deque(pool.submit(_each, function, part) for part in islice(chunks, 4 * count))
         while waiting:
-            results = waiting.popleft().result()
+            results = pool.result(waiting.popleft())
             waiting.extend(pool.submit(_each, function, part) for part in islice(chunks, 1))
             bar.advance(len(results))
             yield from results
+        pool.shutdown(wait=False)
     except BrokenProcessPool as error:
         raise worker_died("run it again with fewer --workers, or on a machine with more memory") from error
     finally:
-        pool.shutdown(wait=False, cancel_futures=True)
+        pool.end()
 
 
 def _each(function: Callable[[_In], _Out], items: Sequence[_In]) -> list[_Out]:

@@ -20,6 +20,7 @@ FLOOR = {
     "workspace",
     "device",
     "workers",
+    "jit",
 }
 
 #: What each layer may import besides itself.
@@ -31,7 +32,7 @@ ALLOWED = {
     "features": FLOOR | {"data.layout", "data.labels"},
     "extractors": FLOOR | {"data", "media", "backbones", "features"},
     "extraction": FLOOR | {"data", "media", "backbones", "features", "extractors"},
-    "models": set(),
+    "models": {"jit"},
     "systems": FLOOR | {"features.spec"},
     "training": FLOOR | {"data", "features", "models", "backbones", "systems"},
     # Run records are all that later steps read of a training; they need neither torch nor a model.

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections import deque
 from collections.abc import Generator, Iterator, Sequence
-from concurrent.futures import Future, ProcessPoolExecutor
+from concurrent.futures import Future
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from itertools import islice
@@ -14,11 +14,14 @@ from abawkit.data.layout import Clip
 from abawkit.errors import AbawkitError
 from abawkit.features.spec import Extractor, Loaded
 from abawkit.progress import Task
-from abawkit.workers import worker_died, worker_pool
+from abawkit.workers import WorkerPool, worker_died
 
 #: Clips decoded ahead of the model: at least so many per worker, and more while they are small (bytes, clips), so
 #: that the workers go on while a group of clips is with the model.
 _AHEAD, _AHEAD_BYTES, _AHEAD_CLIPS = 2, 128 * 2**20, 64
+
+#: Clips that go to a worker together while they are small (clips, bytes): sending one costs 0.2 ms.
+_TOGETHER, _TOGETHER_BYTES = 8, 2**18
 
 
 class DecodingPool:
@@ -26,7 +29,7 @@ class DecodingPool:
 
     def __init__(self, workers: int) -> None:
         self._workers = workers
-        self._executor: ProcessPoolExecutor | None = None
+        self._pool: WorkerPool | None = None
 
     def load(self, extractor: Extractor, clips: Sequence[Clip], task: Task) -> Generator[Loaded | Exception]:
         """Yields each clip's decoded form, or the exception that says why there is none, in order."""
@@ -36,39 +39,39 @@ class DecodingPool:
                 task.advance(1, clip.id)  # before the clip is given away: nobody comes back after the last one
                 yield result
             return
-        if self._executor is None:
-            self._executor = worker_pool(self._workers)
-        waiting: deque[tuple[Clip, Future[Loaded | Exception]]] = deque()
-        upcoming, size = iter(clips), 2**22  # bytes of a clip, a running mean
+        if self._pool is None:
+            self._pool = WorkerPool(self._workers)
+        waiting: deque[tuple[list[Clip], Future[list[Loaded | Exception]]]] = deque()
+        upcoming, size, ahead = iter(clips), 2**22, 0  # bytes of a clip, a running mean; clips in work
         try:
             while True:
-                ahead = max(self._workers * _AHEAD, min(_AHEAD_CLIPS, _AHEAD_BYTES // size))
-                for clip in islice(upcoming, max(0, ahead - len(waiting))):
-                    waiting.append((clip, self._executor.submit(_load, extractor, clip)))
+                together = max(1, min(_TOGETHER, _TOGETHER_BYTES // size))
+                most = max(self._workers * _AHEAD * together, min(_AHEAD_CLIPS, _AHEAD_BYTES // size))
+                while ahead + together <= most and (some := list(islice(upcoming, together))):
+                    waiting.append((some, self._pool.submit(_load_all, extractor, some)))
+                    ahead += len(some)
                 if not waiting:
                     return
-                clip, future = waiting[0]
-                result = future.result()
+                some, future = waiting[0]
+                results = self._pool.result(future)
                 waiting.popleft()
-                if isinstance(result, Loaded):
-                    size += (result.data.nbytes - size) // 8 + 1
-                task.advance(1, clip.id)
-                yield result
+                ahead -= len(some)
+                for clip, result in zip(some, results, strict=True):
+                    if isinstance(result, Loaded):
+                        size += (result.data.nbytes - size) // 8 + 1
+                    task.advance(1, clip.id)
+                    yield result
         except BrokenProcessPool as error:
-            near = ", ".join(clip.id for clip, _ in waiting)
+            near = ", ".join(clip.id for some, _ in waiting for clip in some)
             todo = "run it again with fewer --workers; nothing finished is lost"
             raise worker_died(todo, got=f"clips in work: {near}") from error
 
     def close(self, *, now: bool) -> None:
         """Ends the workers; ``now`` does not wait for what they are doing."""
-        if self._executor is None:
-            return
-        # concurrent.futures has no public way to end a worker that is in the middle of a clip of twenty minutes.
-        processes = list((self._executor._processes or {}).values())
-        self._executor.shutdown(wait=not now, cancel_futures=True)
-        if now:
-            for process in processes:
-                process.terminate()
+        if self._pool is not None and now:
+            self._pool.end()
+        elif self._pool is not None:
+            self._pool.shutdown()
 
 
 @contextmanager
@@ -81,6 +84,10 @@ def decoding_pool(wanted: int) -> Iterator[DecodingPool]:
         pool.close(now=True)
         raise
     pool.close(now=False)
+
+
+def _load_all(extractor: Extractor, clips: Sequence[Clip]) -> list[Loaded | Exception]:
+    return [_load(extractor, clip) for clip in clips]
 
 
 def _load(extractor: Extractor, clip: Clip) -> Loaded | Exception:

@@ -8,32 +8,23 @@ Clips lie anywhere in memory, so that a batch is given by addresses: one call co
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any, TypeVar
+from typing import Any
 
 import llvmlite.ir as ir
 import numpy as np
-from numba import carray, njit, types
+from numba import carray, types
 from numba.extending import intrinsic
 from numpy.typing import NDArray
 
+from abawkit.jit import F, jit
+
 #: What may be rearranged: sums, but nothing that would lose a nan.
-_LOOSE = {"contract", "reassoc", "nsz", "arcp"}
-
-
-F = TypeVar("F", bound=Callable[..., Any])
+_LOOSE = frozenset({"contract", "reassoc", "nsz", "arcp"})
 
 
 def compiled(function: F) -> F:
-    """Returns the function, compiled when it is called; kept on disk where numba finds a place for it.
-
-    Whoever changes a kernel deletes the ``*.nbi`` files beside it: numba looks at a caller's own file only.
-    """
-    try:
-        made: F = njit(fastmath=_LOOSE, error_model="numpy", nogil=True, cache=True)(function)
-    except RuntimeError:  # neither this folder nor the user's cache can be written to
-        made = njit(fastmath=_LOOSE, error_model="numpy", nogil=True)(function)
-    return made
+    """Returns the function, compiled when it is called, with sums in any order; see :func:`abawkit.jit.jit`."""
+    return jit(function, fastmath=_LOOSE)
 
 
 @intrinsic  # type: ignore[untyped-decorator]

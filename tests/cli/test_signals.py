@@ -56,13 +56,15 @@ def test_extract(fresh: Path, number: int) -> None:
     assert done.returncode == 0
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGUSR1])
-def test_train(extracted_copy: Path, number: int) -> None:
+@pytest.mark.parametrize(
+    ("number", "seeds"), [(signal.SIGINT, "1"), (signal.SIGUSR1, "1"), (signal.SIGINT, "2"), (signal.SIGTERM, "2")]
+)
+def test_train(extracted_copy: Path, number: int, seeds: str) -> None:
     workspace = Workspace.open(extracted_copy, environ={})
     resplit(workspace, "4:1")
     environ = {"ABAWKIT_TRAINING_AUDIO_EPOCHS": "2000", "ABAWKIT_TRAINING_PATIENCE": "2000"}
     environ |= {"ABAWKIT_TRAINING_TEXT_EPOCHS": "2", "ABAWKIT_TRAINING_CHECKPOINT_SECONDS": "0"}
-    code, stderr = interrupt(extracted_copy, ["train"], "stages/audio-*/state.pt", number, environ)
+    code, stderr = interrupt(extracted_copy, ["train", "--seeds", seeds], "stages/audio-*/state.pt", number, environ)
     assert code == CODES[number] and "Traceback" not in stderr and "run the same command again" in stderr
     assert not list_runs(workspace)
 

@@ -32,7 +32,7 @@ class Growing:
         number = int(clip.id)
         if number == 7:
             raise MediaError("broken")
-        return Loaded(np.full(2**21 if number >= 60 else 8, number, np.float32))
+        return Loaded(np.full(2**21 if number >= 480 else 8, number, np.float32))
 
     def source(self, clip: Clip) -> str:
         return clip.id
@@ -42,7 +42,7 @@ class Growing:
 
 
 def test_every_clip_in_order_whatever_their_sizes() -> None:
-    clips = [Clip(f"{number:05d}") for number in range(110)]
+    clips = [Clip(f"{number:05d}") for number in range(500)]
     with decoding_pool(2) as pool, SILENT.task("decode") as task:
         for _ in range(2):  # a second modality uses the same processes
             made = list(pool.load(Growing(), clips, task))

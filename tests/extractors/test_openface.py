@@ -6,9 +6,11 @@ import pandas as pd
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from numpy.typing import NDArray
 
 from abawkit.errors import MediaError
 from abawkit.extractors.openface import COLUMNS, read_openface
+from abawkit.extractors.openface_cells import read_cells
 
 EXTRA = ("frame", "face_id", "timestamp", "confidence", "success", "gaze_0_x")
 
@@ -198,18 +200,48 @@ def test_frame_numbers(tmp_path: Path, first: int) -> None:
 
 
 @pytest.mark.parametrize("separator", [", ", ",", ";"])
-def test_regular_files_and_others_are_read_alike(tmp_path: Path, separator: str) -> None:
-    """A blank line is enough for a file to be read row by row."""
-    table = _table(20)
-    table.loc[3, "AU12_r"], table.loc[5, "pose_Tx"], table.loc[7, "AU45_r"] = math.nan, 1e-7, 1e300
+@pytest.mark.parametrize("odd", ["-1e-3", "nan", "+0.5", "0.12345678901234567", '"0.5"', "١"])
+def test_regular_files_and_others_are_read_alike(tmp_path: Path, separator: str, odd: str) -> None:
+    """One odd number is enough for a file to be read row by row."""
+    table = _table(20).astype(object)
     path = _write(tmp_path / "a.csv", table, separator)
     plain = read_openface(path)
-    lines = path.read_text().splitlines()
-    path.write_text("\n".join([*lines[:9], "", *lines[9:]]) + "\n")
-    blank = read_openface(path)
-    np.testing.assert_array_equal(plain.values, blank.values)
-    np.testing.assert_array_equal(plain.values, table.drop([3, 7])[list(COLUMNS)].to_numpy(np.float32))
-    assert plain.warnings == blank.warnings and plain.rows == blank.rows == 20
+    np.testing.assert_array_equal(plain.values, table[list(COLUMNS)].to_numpy(np.float32))
+    table.loc[7, "AU45_r"] = odd
+    other = read_openface(_write(tmp_path / "b.csv", table, separator))
+    rest = np.arange(20) != 7
+    if odd == "nan":
+        np.testing.assert_array_equal(other.values, plain.values[rest])
+    else:
+        np.testing.assert_array_equal(other.values[rest], plain.values[rest])
+        assert other.values[7, 16] == np.float32(odd.strip('"'))
+
+
+DECIMALS = st.from_regex(r"[ \t]*-?([0-9]{1,7}\.?|\.[0-9]{1,7}|[0-9]{1,7}\.[0-9]{1,8})[ \t]*", fullmatch=True)
+
+
+@given(st.lists(st.tuples(DECIMALS, st.text(' -.09a"\0', max_size=4), DECIMALS), min_size=1, max_size=8), st.booleans())
+@settings(max_examples=150, deadline=None)
+def test_decimals_are_python_s_to_the_last_bit(rows: list[tuple[str, str, str]], wide: bool) -> None:
+    end = ",,\r\n" if wide else "\n\n"
+    values, read = _cells(end.join(",".join(row) for row in rows), [1, -1, 0])
+    expected = np.array([[float(third), float(first)] for first, _, third in rows])
+    assert read == len(rows)
+    np.testing.assert_array_equal(values[:read].view(np.int64), expected.view(np.int64))
+
+
+@pytest.mark.parametrize(
+    "cell", ["", " ", "-", ".", "--1", "1-", "1.2.3", "1 2", "1e3", "nan", "inf", "+1", "0x1", "1_0", "1" * 16, "é"]
+)
+def test_what_is_no_plain_decimal_is_left_to_python(cell: str) -> None:
+    for text in (f"1,x,{cell}", f"{cell},x,1\n1,x,1", "1,x,1\n1,x", "1,é,1"):
+        assert _cells(text, [0, -1, 1])[1] == -1
+
+
+def _cells(text: str, places: list[int]) -> tuple[NDArray[np.float64], int]:
+    values = np.full((text.count("\n") + text.count("\r") + 1, 2), math.inf)
+    data = np.frombuffer(text.encode(), np.uint8)
+    return values, read_cells(data, ord(","), len(places), np.array(places), values)
 
 
 def test_a_last_row_that_breaks_off_after_what_is_needed(tmp_path: Path) -> None:

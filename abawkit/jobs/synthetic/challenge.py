@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
-from concurrent.futures import as_completed
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,7 +20,7 @@ from abawkit.jobs.synthetic.clip import CHALLENGE, CLIP, ONE_FRAME_SECONDS, Clip
 from abawkit.jobs.synthetic.labels import Array, draw_ratings, draw_seed_videos, vote_chances
 from abawkit.jobs.synthetic.words import imitate, seed_sentence
 from abawkit.progress import SILENT, Progress
-from abawkit.workers import worker_died, worker_pool
+from abawkit.workers import WorkerPool, worker_died
 
 #: Says which challenge the folder holds and whether it is whole.
 MARKER = ".abawkit-demo.json"
@@ -242,15 +241,16 @@ def _write(challenge: SyntheticChallenge, plans: Sequence[ClipPlan], workers: in
             for plan in plans:
                 task.advance(note=write_clip(root, plan))
             return
-        pool = worker_pool(min(workers, len(plans)))
+        pool = WorkerPool(min(workers, len(plans)))
         try:
             longest_first = sorted(plans, key=lambda plan: -plan.seconds)
-            for done in as_completed([pool.submit(write_clip, root, plan) for plan in longest_first]):
-                task.advance(note=done.result())
+            for future in [pool.submit(write_clip, root, plan) for plan in longest_first]:
+                task.advance(note=pool.result(future))
+            pool.shutdown()
         except BrokenProcessPool as error:
             raise worker_died("use fewer workers; one needs no other process", path=root) from error
         finally:
-            pool.shutdown(cancel_futures=True)
+            pool.end()
 
 
 def _write_labels(path: Path, challenge: SyntheticChallenge, split: str) -> None:
