@@ -51,7 +51,10 @@ class ExtractSettings(_Section):
     )
     dtype: Literal["float16", "float32"] = Field("float16", description="floating-point type of the stores")
     device: str = Field("auto", description="auto, cpu, cuda or cuda:N")
-    text_model: str | None = Field(None, description="text encoder: model id or local folder")
+    text_model: str | None = Field(None, description="text encoder: model id (ID or ID@REVISION) or local folder")
+    trust_remote_code: bool = Field(
+        False, description="run the code that a text model brings; only for one named at a commit, ID@COMMIT"
+    )
     text_pooling: Literal["cls", "mean"] | None = Field(
         None, description="sentence embedding: the first token (cls) or the mean; default: as the model was trained"
     )

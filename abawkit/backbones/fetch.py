@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from abawkit.backbones.files import YUNET, KnownFile, known_file
-from abawkit.backbones.hub import KNOWN, RECOGNISER, ModelRef, cached_file, complete, model_ref, resolve
+from abawkit.backbones.hub import KNOWN, RECOGNISER, ModelRef, cached_file, complete, is_commit, model_ref, resolve
 from abawkit.backbones.loading import first_line
 from abawkit.errors import AbawkitError, UsageError
 from abawkit.fileio import digest_file, locked
@@ -16,17 +16,19 @@ from abawkit.progress import SILENT, Progress
 #: Weights that can be read without running code, and what belongs to them. Nothing of subfolders (other formats).
 _WANTED = ("*.safetensors", "*.json", "*.txt", "*.model", "README.md", "LICENSE*")
 _UNWANTED = ("*/*",)
+#: Code that a model brings, for those who want to read and run it: at a commit only.
+_CODE = ("*.py",)
 
 #: How long another process that fetches the same model is waited for (seconds).
 _PATIENCE = 6 * 3600.0
 
 
-def fetch(name: str, *, revision: str | None = None, to: Path | None = None, progress: Progress = SILENT) -> Path:
+def fetch(name: str, *, to: Path | None = None, progress: Progress = SILENT) -> Path:
     """Downloads a model and returns its folder; what is there already is not downloaded again.
 
     Args:
-        name: Model id on the hub; or ``yunet``, of which the single file is fetched and its path returned.
-        revision: Commit, tag or branch; default: the pinned one of a known model, else ``main``.
+        name: Model id on the hub, or ``ID@REVISION`` with a commit, tag or branch; default: the pinned commit of a
+            known model, else ``main``. Or ``yunet``, of which the single file is fetched and its path returned.
         to: A folder of its own, to be taken to another machine; default: the Hugging Face cache, where
             ``abawkit extract`` looks for it.
         progress: What to report to.
@@ -42,15 +44,19 @@ def fetch(name: str, *, revision: str | None = None, to: Path | None = None, pro
 
     if Path(name).expanduser().is_dir():
         raise UsageError("this is a folder: there is nothing to fetch", path=name)
-    if (known := known_file(name)) is not None:
-        return fetch_file(known, revision=revision, to=to, progress=progress)
     ref = model_ref(name)
-    wanted = revision or ref.revision
+    if (known := known_file(ref.id_or_folder)) is not None:
+        return fetch_file(known, revision=ref.revision, to=to, progress=progress)
+    wanted = _WANTED + (_CODE if is_commit(ref.revision) else ())
     folder = _download(
         lambda: snapshot_download(
-            name, revision=wanted, local_dir=to, allow_patterns=list(_WANTED), ignore_patterns=list(_UNWANTED)
+            ref.id_or_folder,
+            revision=ref.revision,
+            local_dir=to,
+            allow_patterns=list(wanted),
+            ignore_patterns=list(_UNWANTED),
         ),
-        ModelRef(name, wanted, ref.licence),
+        ref,
         to,
         progress,
     )
@@ -64,7 +70,8 @@ def fetch_file(
 
     Args:
         known: The file.
-        revision: As of :func:`fetch`; the digest of another revision's file is not known and not compared.
+        revision: Commit, tag or branch; default: the pinned commit. The digest of another revision's file is not known
+            and not compared.
         to: As of :func:`fetch`.
         progress: What to report to.
 
@@ -117,7 +124,7 @@ def _explained(name: str, revision: str | None, error: Exception) -> AbawkitErro
             "this model is given out only after an agreement on its page",
             "agree there, then give a token: hf auth login",
         ),
-        errors.RevisionNotFoundError: (f"the model has no revision {revision}", "leave out --revision"),
+        errors.RevisionNotFoundError: (f"the model has no revision {revision}", f"leave out @{revision}"),
         errors.RepositoryNotFoundError: ("there is no such model on the hub", "look at the spelling of its id"),
         errors.HFValidationError: ("this is no model id", "give it as ORGANISATION/NAME"),
     }

@@ -10,13 +10,13 @@ import hashlib
 import os
 import re
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, Literal
 
 from abawkit.backbones.files import known_file
-from abawkit.errors import AbawkitError
+from abawkit.errors import AbawkitError, UsageError
 from abawkit.fileio import digest_file, read_json
 
 
@@ -109,14 +109,27 @@ _SETTINGS = re.compile(
 
 
 def model_ref(name: str) -> ModelRef:
-    """Returns the reference of a model id or folder, with revision and licence where the id is known.
+    """Returns the reference of a folder, an id or ``ID@REVISION``; of a known id with pinned revision and licence.
 
-    >>> model_ref("thenlper/gte-base").licence
-    'MIT'
+    >>> model_ref("thenlper/gte-base").licence, model_ref("thenlper/gte-base@v2").revision
+    ('MIT', 'v2')
+
+    Raises:
+        UsageError: There is no revision after the @.
     """
+    if "@" in name and not Path(name).expanduser().is_dir():
+        name, _, revision = name.partition("@")
+        if not revision:
+            raise UsageError("a model without the revision after the @", got=f"{name}@", expected=f"{name}@COMMIT")
+        return replace(model_ref(name), revision=revision)
     if name == RECOGNISER.id_or_folder:
         return RECOGNISER
     return KNOWN[name].ref if name in KNOWN else ModelRef(name)
+
+
+def is_commit(revision: str | None) -> bool:
+    """Returns whether a revision is the full name of a commit, which unlike a branch or a tag never changes."""
+    return re.fullmatch(r"[0-9a-f]{40}", revision or "") is not None
 
 
 def is_offline() -> bool:
@@ -176,12 +189,12 @@ def resolve(ref: ModelRef) -> Path:
 def _how_to_get(ref: ModelRef) -> str:
     modality = KNOWN[ref.id_or_folder].modality if ref.id_or_folder in KNOWN else "MODALITY"
     pinned = model_ref(ref.id_or_folder).revision
-    revision = f" --revision {ref.revision}" if ref.revision not in (None, pinned) else ""
+    name = ref.id_or_folder if ref.revision in (None, pinned) else f"{ref.id_or_folder}@{ref.revision}"
     elsewhere = (
-        f"`abawkit models fetch {ref.id_or_folder}{revision} --to FOLDER` on a machine with network, "
+        f"`abawkit models fetch {name} --to FOLDER` on a machine with network, "
         f"then `abawkit extract --model {modality}=FOLDER` here"
     )
-    here = "" if is_offline() else f"`abawkit models fetch {ref.id_or_folder}{revision}`; or "
+    here = "" if is_offline() else f"`abawkit models fetch {name}`; or "
     return f"{here}{elsewhere}; or `abawkit extract --preset lite`, which needs no model"
 
 
@@ -225,14 +238,15 @@ def cached_file(repository: str, name: str) -> Path | None:
 
 
 def weights_digest(folder: Path) -> str:
-    """Returns the SHA-256 over names and contents of weights, configuration, tokenizer and processor files.
+    """Returns the SHA-256 over names and contents of weights, configuration, tokenizer, processor and code files.
 
-    Sixty-four hexadecimal digits. README files and the like do not count. A file that did not change since it was
-    last hashed in this process is not read again.
+    Sixty-four hexadecimal digits. Code counts where ``config.json`` refers to it; README files and the like do not.
+    A file that did not change since it was last hashed in this process is not read again.
     """
-    sha = hashlib.sha256()
+    sha, coded = hashlib.sha256(), bool(own_code(folder))
     for path in sorted(folder.iterdir(), key=lambda path: path.name):
-        if path.is_file() and (path.match(_WEIGHTS) or _SETTINGS.fullmatch(path.name)):
+        counts = path.match(_WEIGHTS) or _SETTINGS.fullmatch(path.name) or (coded and path.suffix == ".py")
+        if counts and path.is_file():
             state = path.stat()
             sha.update(f"{path.name}\0{_file_digest(path, state.st_size, state.st_mtime_ns)}\n".encode())
     return sha.hexdigest()
@@ -261,6 +275,41 @@ def read_config(folder: Path) -> dict[str, Any]:
         )
     refuse_code(folder, config)
     return config
+
+
+def own_code(folder: Path) -> list[str]:
+    """Returns what a model's ``config.json`` names as its own code (``modeling_own.OwnModel``), sorted; mostly none."""
+    try:
+        named = read_json(folder / "config.json", "a model configuration").get("auto_map")
+    except AbawkitError:  # whoever opens the model says so
+        return []
+    return sorted({str(name) for name in named.values()}) if isinstance(named, Mapping) else []
+
+
+def check_own_code(name: str, folder: Path) -> None:
+    """Returns when the code that the model brings may be run: all of it is the hub's at a commit that was named.
+
+    Args:
+        name: The model, as it was named.
+        folder: Where it lies.
+
+    Raises:
+        UsageError: It is a local folder, or no commit is named, or some of its code is in another repository, which a
+            commit does not pin.
+    """
+    ref = model_ref(name)
+    if not is_commit(ref.revision) or folder.name != ref.revision:
+        raise UsageError(
+            "code that comes with a model is run only at a pinned revision",
+            got=name,
+            expected="ID@COMMIT, with the 40 hexadecimal digits of the commit whose code you have read",
+        )
+    if elsewhere := [code for code in own_code(folder) if "--" in code]:
+        raise UsageError(
+            f"the model's code is in another repository, which its revision does not pin: {elsewhere[0]}",
+            path=folder / "config.json",
+            todo="take a model whose repository holds its code",
+        )
 
 
 def refuse_code(folder: Path, config: Mapping[str, Any]) -> None:
@@ -310,7 +359,7 @@ class ModelFolder:
     Attributes:
         path: Its folder.
         name: Short name for people and folder names (``gte-base``).
-        model: Model id or local folder, as it was given.
+        model: Model id, without the revision, or local folder as it was given.
         revision: Its commit, for a model from the hub's cache; else the revision asked for.
         weights: See :func:`weights_digest`.
         licence: From the table of known models, else from the model's README.
@@ -335,7 +384,7 @@ def open_folder(name: str, *, width: Callable[[Path], int] = _hidden_size) -> Mo
     """Returns what there is to know about a model, by id or local folder, before it is loaded.
 
     Args:
-        name: Model id or local folder.
+        name: Model id (``ID`` or ``ID@REVISION``) or local folder.
         width: Returns the values per frame of a model folder, and raises when it is not the kind of model wanted.
 
     Raises:
@@ -346,8 +395,8 @@ def open_folder(name: str, *, width: Callable[[Path], int] = _hidden_size) -> Mo
     cached = path.parent.name == "snapshots"
     return ModelFolder(
         path=path,
-        name=re.sub(r"[^\w.-]+", "-", Path(name).expanduser().resolve().name),
-        model=name,
+        name=re.sub(r"[^\w.-]+", "-", Path(ref.id_or_folder).expanduser().resolve().name),
+        model=ref.id_or_folder,
         revision=path.name if cached else ref.revision,
         weights=weights_digest(path),
         licence=ref.licence or _readme_licence(path),

@@ -1,6 +1,6 @@
 """How a model's weights get into memory: from safetensors files only, in silence, and only if they fit.
 
-Weights are never read from pickles, and code that comes with a model is never run.
+Weights are never read from pickles. Code that comes with a model is run only when somebody asks for it, at a commit.
 """
 
 from __future__ import annotations
@@ -12,27 +12,32 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from abawkit.backbones.hub import read_config
+from abawkit.backbones.hub import own_code, read_config
 from abawkit.errors import AbawkitError
 
 #: Parameters that extraction never reads: the pooling layer and the vectors of masked pre-training.
 _UNUSED = re.compile(r"(^|\.)(pooler\.|masked_spec_embed$|mask_token$)")
 
 
-def load_model(folder: Path, *, device: str) -> Any:
+def load_model(folder: Path, *, device: str, trust_code: bool = False) -> Any:
     """Returns the model of a folder on ``device``, in evaluation mode and float32.
 
     A checkpoint of a bigger model (the backbone under its prefix, such as ``wav2vec2.``, and a head beside it)
     gives its backbone.
+
+    Args:
+        folder: The model's folder.
+        device: ``cpu``, ``cuda:0`` …
+        trust_code: Run the code that it brings; see :func:`abawkit.backbones.hub.check_own_code`.
 
     Raises:
         AbawkitError: The weights do not fit the architecture in ``config.json``, the files are damaged, the
             architecture needs code of its own, or the device cannot be used.
     """
     import torch
-    from transformers import AutoModel
+    from transformers import CONFIG_MAPPING, AutoModel
 
-    read_config(folder)
+    config = read_config(folder)
     try:
         with quiet():
             model, info = AutoModel.from_pretrained(
@@ -40,11 +45,19 @@ def load_model(folder: Path, *, device: str) -> Any:
                 dtype=torch.float32,
                 local_files_only=True,
                 use_safetensors=True,
-                trust_remote_code=False,
+                trust_remote_code=trust_code,
                 ignore_mismatched_sizes=True,  # they are named below
                 output_loading_info=True,
             )
     except Exception as error:  # whatever a strange config.json makes of the library
+        if config.get("model_type") not in CONFIG_MAPPING and (code := own_code(folder)) and not trust_code:
+            raise AbawkitError(
+                "transformers does not know this architecture, and code that comes with a model is not run",
+                path=folder,
+                got=", ".join(code[:4]),
+                todo="read that code, then `abawkit extract --model text=ID@COMMIT --trust-remote-code`; or take "
+                "another model",
+            ) from error
         raise AbawkitError("the model cannot be loaded", path=folder, got=first_line(error)) from error
     # What is not in one of the backbone's own modules is a head, which is not needed.
     own = {name for name, _ in model.named_children()} - {"pooler"}

@@ -68,8 +68,10 @@ def token_limit(folder: Path, wanted: int) -> int:
     return min(limits)
 
 
-def load_text_model(folder: Path, *, pooling: TextPooling, max_tokens: int, how: Computing) -> TextModel:
-    """Returns the text encoder of a folder.
+def load_text_model(
+    folder: Path, *, pooling: TextPooling, max_tokens: int, how: Computing, trust_code: bool = False
+) -> TextModel:
+    """Returns the text encoder of a folder; ``trust_code`` as of :func:`abawkit.backbones.loading.load_model`.
 
     Raises:
         AbawkitError: See :func:`abawkit.backbones.loading.load_model`; or the tokenizer cannot be read.
@@ -79,11 +81,11 @@ def load_text_model(folder: Path, *, pooling: TextPooling, max_tokens: int, how:
     try:
         with quiet():
             tokenizer = AutoTokenizer.from_pretrained(
-                folder, local_files_only=True, trust_remote_code=False, padding_side="right"
+                folder, local_files_only=True, trust_remote_code=trust_code, padding_side="right"
             )
     except Exception as error:  # whatever strange files make of the library
         raise AbawkitError("the tokenizer cannot be loaded", path=folder, got=first_line(error)) from error
-    model = load_model(folder, device=how.device)
+    model = load_model(folder, device=how.device, trust_code=trust_code)
     # Without its files transformers makes a tokenizer of five tokens, to which every word is unknown.
     if not model.config.vocab_size / 2 <= len(tokenizer) <= model.config.vocab_size:
         raise AbawkitError(

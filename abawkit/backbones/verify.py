@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from abawkit.backbones.batching import Computing
 from abawkit.backbones.files import KnownFile, known_file
-from abawkit.backbones.hub import KNOWN, RECOGNISER, ModelFolder, cached_file, open_folder
+from abawkit.backbones.hub import KNOWN, RECOGNISER, ModelFolder, cached_file, model_ref, open_folder
 from abawkit.errors import AbawkitError, UsageError
 from abawkit.fileio import digest_file
 
@@ -76,7 +76,8 @@ def verify_model(
     """Returns the model as it lies here, and the checks that were made.
 
     Args:
-        name: A known model's id, or ``yunet``; or a folder that holds one of audeering's kind, with ``published``.
+        name: A known model's id (or ``ID@REVISION``), or ``yunet``; or a folder that holds one of audeering's kind,
+            with ``published``.
         device: ``cpu``, ``cuda:0`` …
         published: What to compare with; default: :data:`PUBLISHED`.
 
@@ -84,18 +85,19 @@ def verify_model(
         UsageError: The model is not a known one.
         AbawkitError: It is not on this machine, or cannot be loaded.
     """
-    expected = published or PUBLISHED.get(name)
-    if (file := known_file(name)) is not None:
+    known = model_ref(name).id_or_folder
+    expected = published or PUBLISHED.get(known)
+    if (file := known_file(known)) is not None:
         return _file(file)
-    if name == RECOGNISER.id_or_folder:
+    if known == RECOGNISER.id_or_folder:
         return verify_recogniser(name, device=device)
-    if expected is None and name not in KNOWN:
+    if expected is None and known not in KNOWN:
         there = [*KNOWN, RECOGNISER.id_or_folder, "yunet"]
         raise UsageError("nothing is known about this model", got=name, expected=", ".join(there))
     found = open_folder(name)
     if expected is not None:
         return found, [*_card(found, expected, device), _alone_and_together(found, "audio", device)]
-    return found, [_alone_and_together(found, KNOWN[name].modality, device)]
+    return found, [_alone_and_together(found, KNOWN[known].modality, device)]
 
 
 def verify_recogniser(name: str, *, device: str = "cpu") -> tuple[ModelFolder, list[Check]]:

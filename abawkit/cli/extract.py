@@ -50,11 +50,17 @@ def extract(
         typer.Option("--shard", help="One part of the clips, such as 1/4, as a job of its own.", show_default=False),
     ] = None,
     model: Annotated[
-        list[str] | None, typer.Option("--model", help="MODALITY=ID or local folder, for preset paper.")
+        list[str] | None, typer.Option("--model", help="MODALITY=ID, ID@REVISION or local folder, for preset paper.")
     ] = None,
     pooling: Annotated[str | None, typer.Option("--pooling", help="Text: cls or mean.", show_default=False)] = None,
     tokens: Annotated[
         bool | None, typer.Option("--tokens", help="Text: one vector per token.", show_default=False)
+    ] = None,
+    trust: Annotated[
+        bool | None,
+        typer.Option(
+            "--trust-remote-code", help="Text: run the code of a model named at a commit.", show_default=False
+        ),
     ] = None,
     layer: Annotated[
         str | None, typer.Option("--layer", help="Audio: -1 is the last, mean:K the last K.", show_default=False)
@@ -131,6 +137,7 @@ def extract(
         extract__on_damage=on_damage,
         extract__text_pooling=pooling,
         extract__text_tokens=tokens,
+        extract__trust_remote_code=trust,
         extract__audio_layers=layer,
         extract__audio_vad=with_vad,
         extract__faces=faces,
@@ -145,7 +152,7 @@ def extract(
     of_paper = {
         "--pooling": pooling, "--tokens": tokens, "--layer": layer, "--with-vad": with_vad, "--faces": faces,
         "--fps": fps, "--max-frames": max_frames, "--motion": motion, "--openface-bin": openface_bin,
-        "--dtype": dtype, "--model": model, "--batch": batch, "--precision": precision,
+        "--dtype": dtype, "--model": model, "--batch": batch, "--precision": precision, "--trust-remote-code": trust,
     }  # fmt: skip
     idle = [flag for flag, value in of_paper.items() if value is not None]
     if opened.settings.extract.preset == "lite" and idle:

@@ -11,7 +11,9 @@ from abawkit.cli.options import DeviceOption, JsonOption, OfflineOption
 
 models_app = typer.Typer(help="The models behind the preset paper and transcribe.", no_args_is_help=True)
 
-ModelArgument = Annotated[str, typer.Argument(metavar="MODEL", help="Model id, such as thenlper/gte-base; or yunet.")]
+ModelArgument = Annotated[
+    str, typer.Argument(metavar="MODEL", help="Model id, such as thenlper/gte-base, or ID@REVISION; or yunet.")
+]
 
 
 def register(app: typer.Typer) -> None:
@@ -48,9 +50,6 @@ def list_(as_json: JsonOption = False) -> None:
 
 def fetch(
     model: ModelArgument,
-    revision: Annotated[
-        str | None, typer.Option("--revision", help="Default: the pinned one.", show_default=False)
-    ] = None,
     to: Annotated[
         Path | None, typer.Option("--to", help="A folder to take to another machine.", show_default=False)
     ] = None,
@@ -60,7 +59,7 @@ def fetch(
     from abawkit.backbones.fetch import fetch as download
     from abawkit.cli import console
 
-    folder = download(model, revision=revision, to=to, progress=console.progress_for(as_json))
+    folder = download(model, to=to, progress=console.progress_for(as_json))
     if as_json:
         console.print_json({"model": model, "path": str(folder)})
         return

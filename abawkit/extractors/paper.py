@@ -46,6 +46,7 @@ def paper_extractors(
             model,
             pooling=wanted.text_pooling,
             tokens=wanted.text_tokens,
+            trust_code=wanted.trust_remote_code,
             transcripts=transcripts,
             how=how,
             dtype=dtype,

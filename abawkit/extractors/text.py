@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from abawkit.backbones.batching import Computing
-from abawkit.backbones.hub import KNOWN, open_folder
+from abawkit.backbones.hub import KNOWN, check_own_code, open_folder, own_code
 from abawkit.backbones.text import TextModel, TextPooling, embed_texts, embed_tokens, load_text_model, token_limit
 from abawkit.data.layout import Clip
 from abawkit.errors import UsageError
@@ -48,12 +48,17 @@ class TransformerText:
         how: Computing | None = None,
         dtype: Literal["float16", "float32"] = "float16",
         transcripts: Transcripts = TEXT_FILES,
+        trust_code: bool = False,
     ) -> None:
         if tokens and pooling:
             expected = "one of them: token vectors are not pooled"
             raise UsageError("pooling and tokens do not go together", got=f"pooling {pooling}", expected=expected)
         found = open_folder(model)
-        default: TextPooling = "cls" if model in KNOWN and KNOWN[model].pooling == "cls" else "mean"
+        known = KNOWN.get(found.model)
+        default: TextPooling = "cls" if known is not None and known.pooling == "cls" else "mean"
+        self.trust_code = trust_code and bool(own_code(found.path))
+        if self.trust_code:
+            check_own_code(model, found.path)
         self.folder = found.path
         self.how = replace(how) if how else Computing()
         self.tokens = tokens
@@ -72,6 +77,7 @@ class TransformerText:
             preprocessing={
                 "pooling": "none" if tokens else self.pooling,
                 "max_tokens": self.max_tokens,
+                **({"code": "the model's own"} if self.trust_code else {}),
                 **transcripts.preprocessing,
             },
             precision=self.how.precision,
@@ -102,7 +108,13 @@ class TransformerText:
         T is 1, or with ``tokens`` the number of the transcript's tokens.
         """
         if self._model is None:
-            self._model = load_text_model(self.folder, pooling=self.pooling, max_tokens=self.max_tokens, how=self.how)
+            self._model = load_text_model(
+                self.folder,
+                pooling=self.pooling,
+                max_tokens=self.max_tokens,
+                how=self.how,
+                trust_code=self.trust_code,
+            )
         texts = [loaded.text or "" for loaded in batch]
         if self.tokens:
             values, counts = embed_tokens(self._model, texts)

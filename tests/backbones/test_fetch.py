@@ -31,6 +31,7 @@ ID = "somebody/tiny"
 def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tiny_models.emotion_wav2vec2(tmp_path_factory.mktemp("hub") / "tiny")
     (folder / "pytorch_model.bin").write_bytes(b"a pickle that nobody wants")
+    (folder / "modeling_own.py").write_text("code that is not read before it is run")
     (folder / "README.md").write_text("---\nlicense: cc-by-nc-sa-4.0\n---\n")
     return folder
 
@@ -107,7 +108,7 @@ def test_a_model_is_fetched_without_its_pickles(hub: tuple[str, list[str]], mode
     assert folder == tmp_path / "here"
     for name in ("config.json", "model.safetensors", "preprocessor_config.json"):
         assert (folder / name).read_bytes() == (model / name).read_bytes()
-    assert not (folder / "pytorch_model.bin").exists()
+    assert not (folder / "pytorch_model.bin").exists() and not (folder / "modeling_own.py").exists()
     # The second time nothing is downloaded.
     downloads = [line for line in asked if line.startswith("GET") and "/resolve/" in line]
     assert command(tmp_path / "home", endpoint, "models", "fetch", ID, "--to", str(folder)).returncode == 0
@@ -125,6 +126,14 @@ def test_a_model_in_the_cache_is_found_by_its_id(hub: tuple[str, list[str]], tmp
     environ = os.environ | {"HF_HOME": str(tmp_path), "HF_HUB_OFFLINE": "1"}
     told = subprocess.run([sys.executable, "-c", code], env=environ, capture_output=True, text=True, check=True)
     assert told.stdout.split() == [COMMIT, "cc-by-nc-sa-4.0", str(tiny_models.DIM)]
+
+
+def test_code_is_fetched_at_a_commit_only(hub: tuple[str, list[str]], tmp_path: Path) -> None:
+    for name, there in ((f"{ID}@main", False), (f"{ID}@{COMMIT}", True)):
+        done = command(tmp_path / "home", hub[0], "models", "fetch", name, "--json")
+        assert done.returncode == 0, done.stderr
+        folder = Path(json.loads(done.stdout)["path"])
+        assert folder.name == COMMIT and (folder / "modeling_own.py").exists() == there
 
 
 def test_a_model_that_is_not_on_the_hub(hub: tuple[str, list[str]], tmp_path: Path) -> None:
@@ -195,7 +204,7 @@ def test_a_file_that_is_not_the_published_one_is_not_kept(hub: tuple[str, list[s
     done = command(home, hub[0], "models", "verify", "yunet")
     assert done.returncode == 1 and "abawkit models fetch yunet" in done.stderr
     # Of another revision nothing is known.
-    done = command(home, hub[0], "models", "fetch", YUNET.repository, "--revision", "main", "--to", str(tmp_path / "x"))
+    done = command(home, hub[0], "models", "fetch", f"{YUNET.repository}@main", "--to", str(tmp_path / "x"))
     assert done.returncode == 0 and (tmp_path / "x" / YUNET.file).read_bytes() == (tmp_path / "yunet.onnx").read_bytes()
 
 

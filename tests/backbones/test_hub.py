@@ -86,7 +86,7 @@ def test_missing_model_says_how_to_get_it(cache: Path) -> None:
         assert part in message
     with pytest.raises(AbawkitError, match="somebody/else") as caught:
         resolve(ModelRef("somebody/else", revision="v2"))
-    assert "models fetch somebody/else --revision v2" in str(caught.value)
+    assert "models fetch somebody/else@v2" in str(caught.value)
     assert "licence" not in str(caught.value)
 
 

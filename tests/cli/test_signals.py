@@ -49,7 +49,7 @@ CODES = {signal.SIGINT: 130, signal.SIGTERM: 75, signal.SIGUSR1: 75}
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_extract(fresh: Path, number: int) -> None:
     ready = "features/audio/*/store.json"  # it is there before the first clip
-    arguments = ["extract", "-m", "audio", "--workers", "2"]
+    arguments = ["extract", "-m", "audio", "-m", "vision", "-m", "motion", "--workers", "2"]
     code, stderr = interrupt(fresh, arguments, ready, number, {})
     assert code == CODES[number] and "Traceback" not in stderr and "run the same command again" in stderr
     done = subprocess.run([sys.executable, "-m", "abawkit", *arguments], cwd=fresh, capture_output=True, check=False)
