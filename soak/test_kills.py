@@ -1,5 +1,6 @@
 """kill -9 at random moments, again and again: the result equals the uninterrupted one."""
 
+import contextlib
 import os
 import random
 import shutil
@@ -16,11 +17,11 @@ from abawkit.training.runs import find_run
 from abawkit.training.train import train
 from abawkit.workspace import Workspace
 from tests import tiny_models
-from tests.kills import Job, kill_to_the_same_end
+from tests.kills import Job, kill_to_the_same_end, uninterrupted
 
 pytestmark = pytest.mark.soak
 
-EXTRACTION_KILLS, TRANSCRIPTION_KILLS, TRAINING_KILLS = 50, 10, 30
+EXTRACTION_KILLS, WORKER_KILLS, TRANSCRIPTION_KILLS, TRAINING_KILLS = 50, 30, 10, 30
 
 
 @pytest.mark.parametrize("preset", ["lite", "paper"])
@@ -41,6 +42,48 @@ def test_extraction(fresh: Path, tmp_path: Path, preset: str) -> None:
     assert preset == "lite" or (tally.phases["embedding"] and tally.phases["loading the model"])
     assert len(tally.quarters) == 4 and len(tally.phases) >= 6
     assert tally.phases.total() == EXTRACTION_KILLS and tally.ends <= 2
+
+
+def workers_of(process: subprocess.Popen[bytes]) -> list[int]:
+    """The decoding processes that it has just now."""
+    found = []
+    for path in Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(OSError):
+            parent = int((path / "stat").read_text().rpartition(")")[2].split()[1])
+            if parent == process.pid and b"spawn_main" in (path / "cmdline").read_bytes():
+                found.append(int(path.name))
+    return found
+
+
+def test_workers_of_an_extraction(fresh: Path, tmp_path: Path) -> None:
+    """A worker is killed, as by a system without memory: the command ends at once, with words, and goes on."""
+    model = str(tiny_models.dinov2(tmp_path / "dinov2"))
+    settings = {"segment_clips": "1", "device": "cpu", "faces": "full-frame", "vision_model": model}
+    environ = {f"ABAWKIT_EXTRACT_{name.upper()}": value for name, value in settings.items()}
+    job = Job(("extract", "--workers", "2", "--modality", "vision"), "features", "*/*/segment-*.h5", environ)
+    pace = uninterrupted(job, fresh)
+    rng, kills, longest = random.Random(4), 0, 0.0
+    while kills < WORKER_KILLS:
+        process = job.start(fresh)
+        while process.poll() is None and len(workers_of(process)) < 2:
+            time.sleep(0.002)
+        time.sleep(rng.uniform(0, min(2.0, 2 * (pace.count * pace.step + 0.5) * rng.random())))
+        if not (there := workers_of(process)):
+            process.wait(timeout=60)
+            shutil.rmtree(fresh / job.output, ignore_errors=True)
+            continue
+        os.kill(rng.choice(there), signal.SIGKILL)
+        killed = time.monotonic()
+        code, told = process.wait(timeout=30), (fresh / "told.txt").read_text()
+        longest = max(longest, time.monotonic() - killed)
+        assert (code, "a worker process died" in told) in ((1, True), (0, False)), (
+            told
+        )  # 0: it had nothing left to send
+        assert "Traceback" not in told
+        kills += code
+    assert job.start(fresh).wait(timeout=600) == 0
+    assert job.result(fresh) == pace.result
+    print(f"{kills} workers killed; the command ended within {longest:.1f} s")
 
 
 def test_transcription(fresh: Path, tmp_path: Path) -> None:

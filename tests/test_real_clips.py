@@ -350,7 +350,7 @@ def test_the_whole_job_to_an_accepted_csv(done: Done, challenge: Path) -> None:
     at = ("--workspace", root)
     assert _command("stats", *at)["splits"]["train"]["clips"] == len(TRAIN)
     _command("resplit", "--ratio", "4:1", *at)
-    _command("train", "--system", "F1", "--seed", "7", *at)
+    _command("train", "--system", "F1", "--seed", "3", *at)
     _command("train", "--system", "F2", "--features", "motion=openface", *at)
     _command("train", "--system", "F3", *at)
     _command("submit", "--out", "submissions/team.csv", *at)

@@ -77,12 +77,12 @@ def test_texts_that_share_words_are_near(tmp_path: Path) -> None:
 def test_text_hashes_are_those_of_sklearn(tmp_path: Path) -> None:
     # A store is compared across machines and versions: the hash must not move.
     grams = [f" {'ha'} "[start : start + size] for size in (2, 3, 4) for start in range(4 - size + 1)]
-    expected = np.zeros(768)
+    expected = np.zeros(LiteText().dim)
     from sklearn.utils import murmurhash3_32
 
     for gram in grams:
         code = murmurhash3_32(gram.encode(), 0)
-        expected[abs(code) % 768] += 1 if code >= 0 else -1
+        expected[abs(code) % len(expected)] += 1 if code >= 0 else -1
     np.testing.assert_allclose(_vector(tmp_path, "ha"), expected / np.linalg.norm(expected), atol=1e-6)
 
 

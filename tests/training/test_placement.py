@@ -279,7 +279,7 @@ def on_a_device(monkeypatch: pytest.MonkeyPatch) -> Any:
 
 def test_a_whole_training_is_the_same_wherever_the_frames_are(extracted_copy: Path, on_a_device: Any) -> None:
     """F2 by autograd, resident and streamed: the same bits; and within 1e-4 of what the compiled epochs give."""
-    settings = {"training.dropout": 0.0, "training.modality_dropout": 0.0}
+    settings = {"training.dropout": 0.0, "training.modality_dropout": 0.0, "training.lr": 1e-4}  # else chaotic
     workspace = Workspace.open(extracted_copy, environ={}, overrides=settings)
     made: dict[str, Run] = {}
     for name, free in (("compiled", None), ("resident", 1 << 40), ("streamed", 0)):
