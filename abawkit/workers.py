@@ -23,8 +23,8 @@ from abawkit.progress import Task
 _In = TypeVar("_In")
 _Out = TypeVar("_Out")
 
-#: Seconds between two looks at whether a process died.
-_LOOK = 1.0
+#: Seconds between two looks at whether a process died, and how long ended ones are waited for.
+_LOOK, _ENDING = 1.0, 10.0
 
 
 class WorkerPool(ProcessPoolExecutor):
@@ -56,15 +56,18 @@ class WorkerPool(ProcessPoolExecutor):
             died = bool(wait([process.sentinel for process in self._alive()], timeout=0))
 
     def end(self) -> None:
-        """Ends the processes whatever they are doing, and does not wait for them."""
-        # concurrent.futures has no public way to do so, and its own thread, which Python joins when it exits, would
-        # wait for the rest of what a process was sending. Without this end of the pipe it sees that nobody is left.
-        processes, results = self._alive(), self._result_queue
+        """Ends the processes, whatever they are doing."""
+        # concurrent.futures has no public way to do so, and its own thread would wait for the rest of what a process
+        # was sending. Without this end of the pipe it sees that nobody is left. A Python that exits while that thread
+        # still closes things prints a traceback, so it is waited for.
+        processes, results, manager = self._alive(), self._result_queue, self._executor_manager_thread
         self.shutdown(wait=False, cancel_futures=True)
         for process in processes:
             process.terminate()
         if results is not None:
             results._writer.close()  # type: ignore[attr-defined]
+        if manager is not None:
+            manager.join(_ENDING)  # type: ignore[attr-defined]
 
     def _alive(self) -> list[BaseProcess]:
         return list((self._processes or {}).values())
@@ -132,7 +135,6 @@ def in_processes(
             waiting.extend(pool.submit(_each, function, part) for part in islice(chunks, 1))
             bar.advance(len(results))
             yield from results
-        pool.shutdown(wait=False)
     except BrokenProcessPool as error:
         raise worker_died("run it again with fewer --workers, or on a machine with more memory") from error
     finally:

@@ -66,24 +66,20 @@ class DecodingPool:
             todo = "run it again with fewer --workers; nothing finished is lost"
             raise worker_died(todo, got=f"clips in work: {near}") from error
 
-    def close(self, *, now: bool) -> None:
-        """Ends the workers; ``now`` does not wait for what they are doing."""
-        if self._pool is not None and now:
+    def close(self) -> None:
+        """Ends the workers, whatever they are doing."""
+        if self._pool is not None:
             self._pool.end()
-        elif self._pool is not None:
-            self._pool.shutdown()
 
 
 @contextmanager
 def decoding_pool(wanted: int) -> Iterator[DecodingPool]:
-    """Yields a pool of ``wanted`` processes (0: one per core) and ends it, at once when something went wrong."""
+    """Yields a pool of ``wanted`` processes (0: one per core) and ends it."""
     pool = DecodingPool(wanted or len(os.sched_getaffinity(0)))
     try:
         yield pool
-    except BaseException:
-        pool.close(now=True)
-        raise
-    pool.close(now=False)
+    finally:
+        pool.close()
 
 
 def _load_all(extractor: Extractor, clips: Sequence[Clip]) -> list[Loaded | Exception]:

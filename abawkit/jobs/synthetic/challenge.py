@@ -246,7 +246,6 @@ def _write(challenge: SyntheticChallenge, plans: Sequence[ClipPlan], workers: in
             longest_first = sorted(plans, key=lambda plan: -plan.seconds)
             for future in [pool.submit(write_clip, root, plan) for plan in longest_first]:
                 task.advance(note=pool.result(future))
-            pool.shutdown()
         except BrokenProcessPool as error:
             raise worker_died("use fewer workers; one needs no other process", path=root) from error
         finally:
