@@ -186,13 +186,24 @@ def resolve(ref: ModelRef) -> Path:
     return complete(cached, ref, "a whole copy of the model in the Hugging Face cache", _how_to_get(ref))
 
 
+def command_with(name: str, where: str) -> str:
+    """Returns the command that uses the model of that name, when it lies at ``where`` (a folder or an id).
+
+    >>> command_with("thenlper/gte-base", "FOLDER")
+    'abawkit extract --model text=FOLDER'
+    """
+    known = model_ref(name).id_or_folder
+    if known == RECOGNISER.id_or_folder:
+        return f"abawkit transcribe --model {where}"
+    return f"abawkit extract --model {KNOWN[known].modality if known in KNOWN else 'MODALITY'}={where}"
+
+
 def _how_to_get(ref: ModelRef) -> str:
-    modality = KNOWN[ref.id_or_folder].modality if ref.id_or_folder in KNOWN else "MODALITY"
     pinned = model_ref(ref.id_or_folder).revision
     name = ref.id_or_folder if ref.revision in (None, pinned) else f"{ref.id_or_folder}@{ref.revision}"
     elsewhere = (
         f"`abawkit models fetch {name} --to FOLDER` on a machine with network, "
-        f"then `abawkit extract --model {modality}=FOLDER` here"
+        f"then `{command_with(ref.id_or_folder, 'FOLDER')}` here"
     )
     here = "" if is_offline() else f"`abawkit models fetch {name}`; or "
     return f"{here}{elsewhere}; or `abawkit extract --preset lite`, which needs no model"
@@ -240,7 +251,7 @@ def cached_file(repository: str, name: str) -> Path | None:
 def weights_digest(folder: Path) -> str:
     """Returns the SHA-256 over names and contents of weights, configuration, tokenizer, processor and code files.
 
-    Sixty-four hexadecimal digits. Code counts where ``config.json`` refers to it; README files and the like do not.
+    Sixty-four hexadecimal digits. Code counts where the model names some as its own; README files and the like do not.
     A file that did not change since it was last hashed in this process is not read again.
     """
     sha, coded = hashlib.sha256(), bool(own_code(folder))
@@ -278,12 +289,20 @@ def read_config(folder: Path) -> dict[str, Any]:
 
 
 def own_code(folder: Path) -> list[str]:
-    """Returns what a model's ``config.json`` names as its own code (``modeling_own.OwnModel``), sorted; mostly none."""
-    try:
-        named = read_json(folder / "config.json", "a model configuration").get("auto_map")
-    except AbawkitError:  # whoever opens the model says so
-        return []
-    return sorted({str(name) for name in named.values()}) if isinstance(named, Mapping) else []
+    """Returns what a model names as its own code (``modeling_own.OwnModel``), sorted; mostly none.
+
+    Its ``config.json`` names that of the model, ``tokenizer_config.json`` that of the tokenizer.
+    """
+    named: set[str] = set()
+    for file in ("config.json", "tokenizer_config.json"):
+        try:
+            code = read_json(folder / file, "a configuration").get("auto_map")
+        except AbawkitError:  # whoever opens the model says so
+            continue
+        values = code.values() if isinstance(code, Mapping) else [code]
+        for value in values:  # a tokenizer's can be a pair, of which one is null
+            named.update(name for name in (value if isinstance(value, list) else [value]) if isinstance(name, str))
+    return sorted(named)
 
 
 def check_own_code(name: str, folder: Path) -> None:
@@ -307,7 +326,7 @@ def check_own_code(name: str, folder: Path) -> None:
     if elsewhere := [code for code in own_code(folder) if "--" in code]:
         raise UsageError(
             f"the model's code is in another repository, which its revision does not pin: {elsewhere[0]}",
-            path=folder / "config.json",
+            path=folder,
             todo="take a model whose repository holds its code",
         )
 

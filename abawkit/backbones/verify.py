@@ -70,6 +70,12 @@ PUBLISHED: Mapping[str, Published] = {
 }
 
 
+def is_known(name: str) -> bool:
+    """Returns whether :func:`verify_model` can check a model, by its name."""
+    known = model_ref(name).id_or_folder
+    return known_file(known) is not None or known in (*KNOWN, RECOGNISER.id_or_folder)
+
+
 def verify_model(
     name: str, *, device: str = "cpu", published: Published | None = None
 ) -> tuple[ModelFolder, list[Check]]:

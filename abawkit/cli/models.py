@@ -57,6 +57,8 @@ def fetch(
 ) -> None:
     """Download a model, at a pinned revision; extraction never does."""
     from abawkit.backbones.fetch import fetch as download
+    from abawkit.backbones.hub import command_with
+    from abawkit.backbones.verify import is_known
     from abawkit.cli import console
 
     folder = download(model, to=to, progress=console.progress_for(as_json))
@@ -67,7 +69,11 @@ def fetch(
     if to is not None and folder.is_file():
         console.next_steps({f"abawkit extract --faces detect --set extract.yunet_model={folder}": "there"})
         return
-    console.next_steps({f"abawkit models verify {model}": "compare it with its published output"})
+    if to is None and is_known(model):
+        console.next_steps({f"abawkit models verify {model}": "compare it with its published output"})
+    else:
+        there = "there" if to is not None else "text, audio or vision"
+        console.next_steps({command_with(model, str(to or model)): there})
 
 
 def verify(

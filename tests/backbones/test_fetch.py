@@ -109,9 +109,11 @@ def test_a_model_is_fetched_without_its_pickles(hub: tuple[str, list[str]], mode
     for name in ("config.json", "model.safetensors", "preprocessor_config.json"):
         assert (folder / name).read_bytes() == (model / name).read_bytes()
     assert not (folder / "pytorch_model.bin").exists() and not (folder / "modeling_own.py").exists()
-    # The second time nothing is downloaded.
+    # The second time nothing is downloaded; what is proposed then can be typed.
     downloads = [line for line in asked if line.startswith("GET") and "/resolve/" in line]
-    assert command(tmp_path / "home", endpoint, "models", "fetch", ID, "--to", str(folder)).returncode == 0
+    again = command(tmp_path / "home", endpoint, "models", "fetch", ID, "--to", str(folder))
+    assert again.returncode == 0 and "abawkit extract --model MODALITY=" in again.stdout + again.stderr
+    assert "verify" not in again.stdout + again.stderr  # nothing is published of it
     assert [line for line in asked if line.startswith("GET") and "/resolve/" in line] == downloads
 
 

@@ -118,10 +118,19 @@ def test_code_without_a_pinned_revision_is_refused(snapshot: Path, marker: Path,
     assert not marker.exists()
 
 
-def test_code_of_another_repository_is_refused(snapshot: Path, marker: Path) -> None:
-    config = json.loads((snapshot / "config.json").read_text())
-    config["auto_map"]["AutoModel"] = "somebody/else--modeling_own.OwnModel"
-    (snapshot / "config.json").write_text(json.dumps(config))
+@pytest.mark.parametrize(
+    ("file", "auto_map"),
+    [
+        ("config.json", {"AutoConfig": "modeling_own.OwnConfig", "AutoModel": "somebody/else--modeling_own.OwnModel"}),
+        ("tokenizer_config.json", {"AutoTokenizer": [None, "somebody/else--words.OwnTokenizer"]}),
+        ("tokenizer_config.json", ["somebody/else--words.OwnTokenizer", None]),
+    ],
+)
+def test_code_of_another_repository_is_refused(
+    snapshot: Path, marker: Path, file: str, auto_map: dict[str, str] | list[str]
+) -> None:
+    config = json.loads((snapshot / file).read_text())
+    (snapshot / file).write_text(json.dumps(config | {"auto_map": auto_map}))
     with pytest.raises(UsageError, match="in another repository"):
         TransformerText(f"{ID}@{COMMIT}", trust_code=True)
     assert not marker.exists()
