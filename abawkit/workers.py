@@ -102,6 +102,7 @@ def in_processes(
     bar: Task,
     chunk: int = 64,
     inline_below: int = 512,
+    todo: str = "run it again with fewer --workers, or on a machine with more memory",
 ) -> Generator[_Out, None, None]:
     """Yields ``function(item)`` in the order of the items, computed in several processes.
 
@@ -113,6 +114,7 @@ def in_processes(
         chunk: Items that go to a process at a time.
         inline_below: With fewer items, or one worker, everything is done in this process: starting others costs
             about a second.
+        todo: What to do when a process dies for lack of memory.
 
     At most four chunks per worker are under way, so memory does not grow with the number of items.
 
@@ -129,17 +131,18 @@ def in_processes(
     chunks = (items[start : start + chunk] for start in range(0, len(items), chunk))
     pool = WorkerPool(count)
     try:
-        waiting = deque(pool.submit(_each, function, part) for part in islice(chunks, 4 * count))
+        waiting = deque(pool.submit(each, function, part) for part in islice(chunks, 4 * count))
         while waiting:
             results = pool.result(waiting.popleft())
-            waiting.extend(pool.submit(_each, function, part) for part in islice(chunks, 1))
+            waiting.extend(pool.submit(each, function, part) for part in islice(chunks, 1))
             bar.advance(len(results))
             yield from results
     except BrokenProcessPool as error:
-        raise worker_died("run it again with fewer --workers, or on a machine with more memory") from error
+        raise worker_died(todo) from error
     finally:
         pool.end()
 
 
-def _each(function: Callable[[_In], _Out], items: Sequence[_In]) -> list[_Out]:
+def each(function: Callable[[_In], _Out], items: Sequence[_In]) -> list[_Out]:
+    """Returns ``function(item)`` for each item: what a worker does with several at a time."""
     return [function(item) for item in items]

@@ -4,7 +4,7 @@ import sys
 from pathlib import Path
 
 from abawkit.cli.console import progress_for
-from abawkit.jobs.simulation.calibration import CALIBRATED, calibrate, to_text
+from abawkit.jobs.simulation.constants import CALIBRATED, calibrate, to_text
 
 if __name__ == "__main__":
     target = Path(sys.argv[1]) if len(sys.argv) > 1 else CALIBRATED

@@ -31,9 +31,9 @@ from sklearn.feature_extraction.text import TfidfVectorizer
 from sklearn.linear_model import Ridge
 
 from abawkit.challenge import EMI, Task
-from abawkit.data.layout import Clip
 from abawkit.errors import ModalityMissing
 from abawkit.extractors.lite import LiteText
+from abawkit.layout.folder import Clip
 from abawkit.metrics import pearson
 from abawkit.models.encoders import EncoderConfig, UnimodalModel
 from abawkit.models.flat import flatten

@@ -27,7 +27,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 if TYPE_CHECKING:
-    from abawkit.data.layout import Clip
+    from abawkit.layout.folder import Clip
     from abawkit.workspace import Workspace
 
 SAMPLE_RATE = 16_000
@@ -252,9 +252,9 @@ def overhead(scratch: Path) -> None:
     Beside them what decoding alone does in as many processes as there are cores: it can be no faster than that. Motion
     has no model: OpenFace's CSVs, as it writes them with -aus -pose (46 columns) and by itself (714).
     """
-    from abawkit.data.layout import ChallengeFolder
     from abawkit.extraction.decode import decoding_pool
     from abawkit.extraction.pipeline import extract, extractors_for
+    from abawkit.layout.folder import ChallengeFolder
     from abawkit.progress import SILENT
 
     challenge = scratch / "challenge"
@@ -300,9 +300,9 @@ def rate(scratch: Path, device: str = "cpu") -> None:
     import torch
     from transformers import AutoModel
 
-    from abawkit.data.layout import ChallengeFolder
     from abawkit.extraction.decode import decoding_pool
     from abawkit.extraction.pipeline import extract, extractors_for
+    from abawkit.layout.folder import ChallengeFolder
     from abawkit.media.audio import decode_audio
     from abawkit.progress import SILENT
 

@@ -24,7 +24,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from abawkit.data.splits import find_split, resplit
+from abawkit.data.splits.resplit import find_split, resplit
 from abawkit.features.store import FeatureStore, list_stores
 from abawkit.jobs.simulation.simulate import simulate
 from abawkit.models.encoders import EncoderConfig, UnimodalModel

@@ -12,8 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from abawkit.data.splits import resplit
-from abawkit.training.runs import find_run
+from abawkit.data.splits.resplit import resplit
+from abawkit.runs.run import find_run
 from abawkit.training.train import train
 from abawkit.workspace import Workspace
 from tests import tiny_models

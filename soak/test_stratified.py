@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from scipy.stats import ks_2samp
 
-from abawkit.data.draw import deal_out, hold_out, in_order, label_counts
+from abawkit.data.splits.draw import deal_out, hold_out, in_order, label_counts
 from tests.data.paper_labels import voters
 
 pytestmark = pytest.mark.soak

@@ -64,7 +64,7 @@ def extracted(small_challenge: Path) -> Path:
 @pytest.fixture(scope="session")
 def trained(extracted: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A workspace with a 4:1 split, runs of F1 and F4 and their ensemble; do not write into it."""
-    from abawkit.data.splits import resplit
+    from abawkit.data.splits.resplit import resplit
     from abawkit.evaluation.ensemble import ensemble
     from abawkit.training.train import train
     from abawkit.workspace import Workspace

@@ -7,10 +7,10 @@ import numpy as np
 
 from abawkit.challenge import EMI
 from abawkit.data.labels import load_official
-from abawkit.data.layout import ChallengeFolder
 from abawkit.features.spec import ClipFeatures, FeatureSpec, Modality, Status
 from abawkit.features.store import FeatureStore
 from abawkit.features.writer import open_for_writing
+from abawkit.layout.folder import ChallengeFolder
 from abawkit.workspace import Workspace
 
 #: Values per frame, small and each another.

@@ -23,24 +23,27 @@ FLOOR = {
     "jit",
 }
 
-#: What each layer may import besides itself.
+#: The layers, lowest first; each may import the floor, itself and those before it that are named.
 ALLOWED = {
     **{name: FLOOR for name in FLOOR},
-    "data": FLOOR | {"media"},
-    "media": FLOOR | {"data.layout"},
+    "layout": FLOOR,
+    "media": FLOOR | {"layout"},
+    "data": FLOOR | {"layout", "media"},
     "backbones": FLOOR | {"features.spec"},
-    "features": FLOOR | {"data.layout", "data.labels"},
-    "extractors": FLOOR | {"data", "media", "backbones", "features"},
-    "extraction": FLOOR | {"data", "media", "backbones", "features", "extractors"},
+    "features": FLOOR | {"layout", "data"},
+    "extractors": FLOOR | {"layout", "data", "media", "backbones", "features"},
+    "extraction": FLOOR | {"layout", "data", "media", "backbones", "features", "extractors"},
     "models": {"jit"},
     "systems": FLOOR | {"features.spec"},
-    "training": FLOOR | {"data", "features", "models", "backbones", "systems"},
+    "runs": FLOOR | {"data"},
+    "training": FLOOR | {"layout", "data", "features", "models", "systems", "runs"},
     # Run records are all that later steps read of a training; they need neither torch nor a model.
-    "evaluation": FLOOR | {"data", "training.runs"},
-    "submission": FLOOR | {"data", "features", "training.runs", "evaluation"},
-    "report": FLOOR | {"data", "training.runs", "evaluation", "submission"},
+    "evaluation": FLOOR | {"data", "runs"},
+    "submission": FLOOR | {"layout", "data", "features", "runs", "evaluation"},
+    "report": FLOOR | {"layout", "data", "runs", "evaluation", "submission"},
     "jobs": FLOOR
     | {
+        "layout",
         "data",
         "media",
         "backbones",
@@ -48,6 +51,7 @@ ALLOWED = {
         "extractors",
         "extraction",
         "systems",
+        "runs",
         "training",
         "evaluation",
         "submission",

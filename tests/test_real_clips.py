@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from typer.testing import CliRunner
 
 from abawkit.cli.app import app
-from abawkit.data.validate import validate
+from abawkit.data.checks.validate import validate
 from abawkit.extraction.pipeline import Extraction, extract
 from abawkit.extractors.motion import OpenFaceMotion
 from abawkit.extractors.openface import COLUMNS

@@ -187,12 +187,14 @@ def resolve(ref: ModelRef) -> Path:
 
 
 def command_with(name: str, where: str) -> str:
-    """Returns the command that uses the model of that name, when it lies at ``where`` (a folder or an id).
+    """Returns the command that uses the model of that name, when it lies at ``where`` (folder, file or id).
 
     >>> command_with("thenlper/gte-base", "FOLDER")
     'abawkit extract --model text=FOLDER'
     """
     known = model_ref(name).id_or_folder
+    if known_file(known) is not None:
+        return f"abawkit extract --faces detect --set extract.yunet_model={where}"
     if known == RECOGNISER.id_or_folder:
         return f"abawkit transcribe --model {where}"
     return f"abawkit extract --model {KNOWN[known].modality if known in KNOWN else 'MODALITY'}={where}"

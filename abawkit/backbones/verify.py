@@ -97,7 +97,7 @@ def verify_model(
         return _file(file)
     if known == RECOGNISER.id_or_folder:
         return verify_recogniser(name, device=device)
-    if expected is None and known not in KNOWN:
+    if expected is None and not is_known(name):
         there = [*KNOWN, RECOGNISER.id_or_folder, "yunet"]
         raise UsageError("nothing is known about this model", got=name, expected=", ".join(there))
     found = open_folder(name)

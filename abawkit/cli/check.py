@@ -44,8 +44,8 @@ def check(
     """
     from abawkit.challenge import EMI
     from abawkit.cli import console
-    from abawkit.data.layout import ChallengeFolder
     from abawkit.errors import UsageError
+    from abawkit.layout.folder import ChallengeFolder
     from abawkit.submission.form import examine, listed_test_ids, official_test_ids, read_bytes
     from abawkit.submission.mend import mend
     from abawkit.submission.unusual import compare_values, find_reference, look_back

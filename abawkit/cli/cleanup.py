@@ -24,7 +24,7 @@ def rm(
     from abawkit.cli import console
     from abawkit.errors import UsageError
     from abawkit.fileio import human_bytes
-    from abawkit.training.cleanup import find_removable, remove
+    from abawkit.runs.removal import find_removable, remove
 
     found = find_removable(open_workspace(workspace), runs)
     if not yes:
@@ -51,7 +51,7 @@ def gc(yes: _YesOption = False, workspace: WorkspaceOption = None, as_json: Json
     """
     from abawkit.cli import console
     from abawkit.fileio import human_bytes
-    from abawkit.training.cleanup import remove_stages, unused_stages
+    from abawkit.runs.removal import remove_stages, unused_stages
 
     opened = open_workspace(workspace)
     found = remove_stages(opened) if yes else unused_stages(opened)

@@ -11,7 +11,7 @@ from abawkit.cli.options import JsonOption, WorkspaceOption, open_workspace
 
 if TYPE_CHECKING:
     from abawkit.evaluation.bootstrap import Interval
-    from abawkit.training.runs import Side
+    from abawkit.runs.run import Side
 
 OnOption = Annotated[str, typer.Option("--on", help="valid, or test with --labels.")]
 LabelsOption = Annotated[Path | None, typer.Option("--labels", help="Labels of the test clips.", show_default=False)]
@@ -86,7 +86,7 @@ def side_of(on: str) -> Side:
         UsageError: There is none.
     """
     from abawkit.errors import UsageError
-    from abawkit.training.runs import SIDES
+    from abawkit.runs.run import SIDES
 
     found = [side for side in SIDES if side == on]
     if not found:

@@ -31,7 +31,7 @@ from abawkit.findings import CODES, Finding, Report
 from abawkit.progress import SILENT, Progress, Task
 
 if TYPE_CHECKING:
-    from abawkit.training.runs import Run
+    from abawkit.runs.run import Run
 
 #: Seconds between two plain progress lines where there is no terminal.
 _PLAIN_EVERY = 15.0

@@ -12,7 +12,7 @@ from abawkit.cli.options import JsonOption, WorkspaceOption, open_workspace
 from abawkit.cli.runs import show_run
 
 if TYPE_CHECKING:
-    from abawkit.training.runs import Run
+    from abawkit.runs.run import Run
 
 #: With more members, the table of their correlations is wider than a terminal.
 _MOST_CORRELATED = 12

@@ -39,12 +39,12 @@ def evaluate(
     """
     from abawkit.cli import console
     from abawkit.evaluation.scores import evaluate as compute
-    from abawkit.training.runs import find_run
+    from abawkit.runs.run import find_run
 
     opened = open_workspace(workspace)
     found = compute(opened, find_run(opened, run), side_of(on), labels=labels, groups=groups)
     if plot is not None:
-        from abawkit.report.calibration import write_calibration
+        from abawkit.report.calibration_plot import write_calibration
 
         write_calibration(found, plot)
     if as_json:

@@ -10,7 +10,7 @@ import typer
 from abawkit.cli.options import FailuresOption, JsonOption, WorkspaceOption, open_workspace
 
 if TYPE_CHECKING:
-    from abawkit.extraction.imports import Imported
+    from abawkit.extraction.import_features import Imported
     from abawkit.features.store import FeatureStore
     from abawkit.features.summary import Coverage
 
@@ -229,7 +229,7 @@ def import_(
     """
     from abawkit.cli import console
     from abawkit.errors import PartlyDone, UsageError
-    from abawkit.extraction.imports import import_features
+    from abawkit.extraction.import_features import import_features
 
     if dtype not in (None, "float16", "float32"):
         raise UsageError("unknown --dtype", got=str(dtype), expected="float16 or float32")
@@ -321,7 +321,7 @@ def export(
     """Write one file per clip, for other scripts."""
     from abawkit.cli import console
     from abawkit.errors import UsageError
-    from abawkit.features.exports import export_features
+    from abawkit.features.foreign.exports import export_features
     from abawkit.features.summary import find_store
 
     wanted = store or modality

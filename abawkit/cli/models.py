@@ -66,14 +66,12 @@ def fetch(
         console.print_json({"model": model, "path": str(folder)})
         return
     console.say(f"{model} is in {folder}")
-    if to is not None and folder.is_file():
-        console.next_steps({f"abawkit extract --faces detect --set extract.yunet_model={folder}": "there"})
-        return
-    if to is None and is_known(model):
+    if to is not None:
+        console.next_steps({command_with(model, str(folder)): "there"})
+    elif is_known(model):
         console.next_steps({f"abawkit models verify {model}": "compare it with its published output"})
     else:
-        there = "there" if to is not None else "text, audio or vision"
-        console.next_steps({command_with(model, str(to or model)): there})
+        console.next_steps({command_with(model, model): "text, audio or vision"})
 
 
 def verify(

@@ -13,7 +13,7 @@ from abawkit.cli.options import DeviceOption, FeaturesOption, JsonOption, Worksp
 
 if TYPE_CHECKING:
     from abawkit.features.spec import Modality
-    from abawkit.training.runs import Run
+    from abawkit.runs.run import Run
 
 runs_app = typer.Typer(help="What has been trained.", no_args_is_help=True)
 
@@ -34,7 +34,7 @@ def register(app: typer.Typer) -> None:
 def list_(workspace: WorkspaceOption = None, as_json: JsonOption = False) -> None:
     """List the finished runs and ensembles."""
     from abawkit.cli import console
-    from abawkit.training.runs import list_runs
+    from abawkit.runs.run import list_runs
 
     runs = list_runs(open_workspace(workspace))
     if as_json:
@@ -54,7 +54,7 @@ def list_(workspace: WorkspaceOption = None, as_json: JsonOption = False) -> Non
 def show(run: RunArgument, workspace: WorkspaceOption = None, as_json: JsonOption = False) -> None:
     """Show a run's scores."""
     from abawkit.cli import console
-    from abawkit.training.runs import find_run
+    from abawkit.runs.run import find_run
 
     found = find_run(open_workspace(workspace), run)
     if as_json:
@@ -95,7 +95,7 @@ def import_(
         paths.append(Path(path if named else text))
         if named:
             told[paths[-1]] = cast("Modality", modality)
-    from abawkit.training.imports import import_run
+    from abawkit.training.authors import import_run
 
     run = import_run(
         opened,

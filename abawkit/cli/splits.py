@@ -10,7 +10,7 @@ import typer
 from abawkit.cli.options import JsonOption, SeedOption, WorkspaceOption, open_workspace
 
 if TYPE_CHECKING:
-    from abawkit.data.splitfile import Split
+    from abawkit.data.splits.files import Split
 
 resplit_app = typer.Typer()
 
@@ -54,7 +54,7 @@ def resplit(
     2:1 is the official split; other ratios move validation clips into training, never out of it (unless --free).
     """
     from abawkit.cli import console
-    from abawkit.data import splits
+    from abawkit.data.splits import resplit as splits
     from abawkit.errors import UsageError
 
     typed = [key for key in context.params if _is_typed(context, key)]
@@ -89,7 +89,7 @@ def resplit(
 def list_(workspace: WorkspaceOption = None, as_json: JsonOption = False) -> None:
     """List the splits of the workspace."""
     from abawkit.cli import console
-    from abawkit.data.splits import list_splits
+    from abawkit.data.splits.resplit import list_splits
 
     splits = list_splits(open_workspace(workspace))
     if as_json:
@@ -114,8 +114,8 @@ def show(
 ) -> None:
     """Show what is on each side of a split and how the sides differ."""
     from abawkit.cli import console
-    from abawkit.data.sides import compare_sides
-    from abawkit.data.splits import find_split
+    from abawkit.data.splits.resplit import find_split
+    from abawkit.data.splits.sides import compare_sides
 
     opened = open_workspace(workspace)
     sides = compare_sides(find_split(opened, "2:1", name), opened.task)

@@ -83,8 +83,8 @@ def init(
     """Make this folder a workspace: write abawkit.toml."""
     from abawkit.challenge import EMI
     from abawkit.cli import console
-    from abawkit.data.layout import ChallengeFolder
     from abawkit.errors import UsageError
+    from abawkit.layout.folder import ChallengeFolder
     from abawkit.workspace import init_workspace
 
     if preset not in ("paper", "lite"):

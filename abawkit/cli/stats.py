@@ -28,7 +28,7 @@ def stats(
 ) -> None:
     """Show the paper's data tables for these data: lengths, labels, shift, missing modalities."""
     from abawkit.cli import console
-    from abawkit.data.stats import stats as compute
+    from abawkit.data.stats.tables import stats as compute
 
     opened = open_workspace(workspace)
     if plots is not None:

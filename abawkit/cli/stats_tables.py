@@ -9,8 +9,8 @@ from typing import Any
 from rich.table import Table
 
 from abawkit.cli import console
-from abawkit.data.layout import KINDS
-from abawkit.data.stats import Stats
+from abawkit.data.stats.tables import Stats
+from abawkit.layout.folder import KINDS
 
 
 def show(found: Stats) -> None:

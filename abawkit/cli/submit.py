@@ -65,9 +65,9 @@ def submit(
     """
     from abawkit.cli import console
     from abawkit.errors import UsageError
+    from abawkit.runs.run import find_run
     from abawkit.submission.write import choose_run, look
     from abawkit.submission.write import submit as write
-    from abawkit.training.runs import find_run
 
     modes = {"--out": out, "--verify": verify, "--sent": sent, "--portfolio": portfolio}
     given = [name for name, value in modes.items() if value is not None]

@@ -19,7 +19,7 @@ from abawkit.cli.options import (
 from abawkit.cli.runs import RunArgument, show_run
 
 if TYPE_CHECKING:
-    from abawkit.training.runs import Run
+    from abawkit.runs.run import Run
 
 
 def register(app: typer.Typer) -> None:
@@ -61,8 +61,8 @@ def train(
     It goes on where it was interrupted; a finished run is found again.
     """
     from abawkit.cli import console
+    from abawkit.runs.run import find_run
     from abawkit.systems.loader import system_names
-    from abawkit.training.runs import find_run
 
     opened = open_workspace(workspace, sets, training__seed=seed, training__device=device)
     progress = console.progress_for(as_json)
@@ -76,7 +76,7 @@ def train(
 
         folds: list[str] | None = None
         if fold is not None:
-            from abawkit.data.folds import find_folds
+            from abawkit.data.splits.folds import find_folds
 
             folds = [part.split for part in find_folds(opened, fold, split)]
         first = opened.settings.training.seed
@@ -144,7 +144,7 @@ def predict(
     """
     from abawkit.cli import console
     from abawkit.cli.compare import side_of
-    from abawkit.training.runs import find_run
+    from abawkit.runs.run import find_run
 
     opened = open_workspace(workspace, training__device=device)
     side = side_of(on)

@@ -50,7 +50,7 @@ def validate(
     """
     from abawkit.challenge import EMI
     from abawkit.cli import console
-    from abawkit.data.validate import validate as examine
+    from abawkit.data.checks.validate import validate as examine
     from abawkit.errors import UsageError
     from abawkit.findings import CODES
 

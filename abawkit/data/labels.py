@@ -13,12 +13,12 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from abawkit.challenge import Task
-from abawkit.data.layout import ChallengeFolder, TestSource
 from abawkit.data.rows import check_ids, find_id_column, read_clip_id, read_rows, write_rows
 from abawkit.data.votes import check_votes
 from abawkit.errors import UsageError
 from abawkit.fileio import digest
 from abawkit.findings import Report
+from abawkit.layout.folder import ChallengeFolder, TestSource
 
 _NUMBER = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?")
 _TODO = "run `abawkit validate` to see everything, then correct the files"

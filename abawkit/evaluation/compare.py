@@ -9,13 +9,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from abawkit.challenge import Task
-from abawkit.data.folds import fold_of
 from abawkit.data.labels import read_labels
+from abawkit.data.splits.folds import fold_of
 from abawkit.errors import AbawkitError, UsageError
 from abawkit.evaluation.bootstrap import interval
 from abawkit.fileio import digest_json
 from abawkit.metrics import score
-from abawkit.training.runs import Predictions, Run, Side, matching_runs, not_one_run
+from abawkit.runs.run import Predictions, Run, Side, matching_runs, not_one_run
 from abawkit.workspace import Workspace
 
 #: What runs of one system may differ in, and in what the runs of a fold set may besides.

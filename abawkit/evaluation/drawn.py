@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import Any
 
 from abawkit.data.groups import Groups, read_groups
-from abawkit.data.splitfile import GROUPS, load_split
+from abawkit.data.splits.files import GROUPS, load_split
 from abawkit.errors import UsageError
 from abawkit.findings import Report
-from abawkit.training.runs import Run
+from abawkit.runs.run import Run
 from abawkit.workspace import Workspace
 
 #: Fewer groups than this give a rough interval: the bootstrap's theory is one of many groups.

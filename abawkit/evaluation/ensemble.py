@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from abawkit import __version__
 from abawkit.challenge import Task
-from abawkit.data.folds import fold_of
+from abawkit.data.splits.folds import fold_of
 from abawkit.errors import AbawkitError, UsageError
 from abawkit.evaluation.combine import METHODS, correlations, fit
 from abawkit.evaluation.compare import describe
@@ -27,7 +27,7 @@ from abawkit.evaluation.members import Member, common_truth, find_members, stand
 from abawkit.fileio import digest_json, locked, storage_errors, write_json
 from abawkit.metrics import f1, is_constant, pearson, score
 from abawkit.progress import SILENT, Progress
-from abawkit.training.runs import Run, Side, list_runs, write_predictions
+from abawkit.runs.run import Run, Side, list_runs, write_predictions
 from abawkit.workspace import Workspace
 
 AUTO = "auto"

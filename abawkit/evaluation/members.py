@@ -12,10 +12,10 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from abawkit.data.folds import Fold, fold_of
+from abawkit.data.splits.folds import Fold, fold_of
 from abawkit.errors import AbawkitError, UsageError
 from abawkit.evaluation.compare import shared_held_out, system_key
-from abawkit.training.runs import Run, list_runs
+from abawkit.runs.run import Run, list_runs
 from abawkit.workspace import Workspace
 
 

@@ -24,7 +24,7 @@ from abawkit.evaluation.bootstrap import (
 from abawkit.evaluation.compare import describe, labelled_predictions, shared_held_out, system_key
 from abawkit.evaluation.drawn import Drawn, find_drawn
 from abawkit.metrics import score
-from abawkit.training.runs import Run, Side
+from abawkit.runs.run import Run, Side
 from abawkit.workspace import Workspace
 
 #: A corrected p-value below this makes a difference one.

@@ -26,7 +26,7 @@ from abawkit.evaluation.drawn import Drawn, find_drawn
 from abawkit.evaluation.moments import Moments
 from abawkit.evaluation.parts import ModalityEffect, Part, by_length, by_missing, modality_effects
 from abawkit.metrics import Scores, score
-from abawkit.training.runs import Run, Side
+from abawkit.runs.run import Run, Side
 from abawkit.workspace import Workspace
 
 Array = NDArray[np.float64]

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from abawkit.training.runs import Run
+from abawkit.runs.run import Run
 
 
 @dataclass(frozen=True)

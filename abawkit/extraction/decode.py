@@ -8,13 +8,14 @@ from collections.abc import Generator, Iterator, Sequence
 from concurrent.futures import Future
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
+from functools import partial
 from itertools import islice
 
-from abawkit.data.layout import Clip
 from abawkit.errors import AbawkitError
 from abawkit.features.spec import Extractor, Loaded
+from abawkit.layout.folder import Clip
 from abawkit.progress import Task
-from abawkit.workers import WorkerPool, worker_died
+from abawkit.workers import WorkerPool, each, worker_died
 
 #: Clips decoded ahead of the model: at least so many per worker, and more while they are small (bytes, clips), so
 #: that the workers go on while a group of clips is with the model.
@@ -42,13 +43,14 @@ class DecodingPool:
         if self._pool is None:
             self._pool = WorkerPool(self._workers)
         waiting: deque[tuple[list[Clip], Future[list[Loaded | Exception]]]] = deque()
+        load = partial(_load, extractor)
         upcoming, size, ahead = iter(clips), 2**22, 0  # bytes of a clip, a running mean; clips in work
         try:
             while True:
                 together = max(1, min(_TOGETHER, _TOGETHER_BYTES // size))
                 most = max(self._workers * _AHEAD * together, min(_AHEAD_CLIPS, _AHEAD_BYTES // size))
                 while ahead + together <= most and (some := list(islice(upcoming, together))):
-                    waiting.append((some, self._pool.submit(_load_all, extractor, some)))
+                    waiting.append((some, self._pool.submit(each, load, some)))
                     ahead += len(some)
                 if not waiting:
                     return
@@ -80,10 +82,6 @@ def decoding_pool(wanted: int) -> Iterator[DecodingPool]:
         yield pool
     finally:
         pool.close()
-
-
-def _load_all(extractor: Extractor, clips: Sequence[Clip]) -> list[Loaded | Exception]:
-    return [_load(extractor, clip) for clip in clips]
 
 
 def _load(extractor: Extractor, clip: Clip) -> Loaded | Exception:

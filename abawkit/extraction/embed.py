@@ -8,10 +8,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from abawkit.data.layout import Clip
 from abawkit.errors import AbawkitError, Damage, MediaError, ModalityMissing
 from abawkit.extraction.failures import Note
 from abawkit.features.spec import ClipFeatures, Extractor, FeatureSpec, Loaded, Status
+from abawkit.layout.folder import Clip
 
 #: Clips that wait for the model together, texts, and how many bytes of either: a group is closed when it reaches one.
 _GROUP_CLIPS, _GROUP_TEXTS, _GROUP_BYTES = 32, 128, 96 * 2**20

@@ -9,7 +9,6 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from abawkit.data.layout import Clip
 from abawkit.data.transcripts import made_by, mixed_transcripts
 from abawkit.device import pick_device, share_processor
 from abawkit.extraction.decode import DecodingPool, decoding_pool
@@ -23,6 +22,7 @@ from abawkit.features.store import MANIFEST, FeatureStore
 from abawkit.features.writer import StoreWriter, open_for_writing
 from abawkit.fileio import human_bytes
 from abawkit.findings import Finding
+from abawkit.layout.folder import Clip
 from abawkit.progress import SILENT, Progress
 from abawkit.workspace import Workspace
 

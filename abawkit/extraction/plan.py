@@ -11,9 +11,9 @@ from typing import Any
 
 import numpy as np
 
-from abawkit.data.layout import Clip
 from abawkit.features.spec import Extractor, FeatureSpec, Modality, Status
 from abawkit.features.store import FeatureStore
+from abawkit.layout.folder import Clip
 from abawkit.progress import SILENT
 from abawkit.workers import in_processes
 

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from abawkit.data.labels import load_official
-from abawkit.data.layout import ChallengeFolder, Clip
 from abawkit.errors import UsageError
+from abawkit.layout.folder import ChallengeFolder, Clip
 from abawkit.workspace import Workspace
 
 SPLITS = ("train", "valid", "test")

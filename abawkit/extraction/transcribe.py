@@ -25,7 +25,6 @@ from abawkit.backbones.whisper import (
     transcribe_waveforms,
     whisper_precision,
 )
-from abawkit.data.layout import Clip
 from abawkit.data.transcripts import (
     Outcome,
     Recogniser,
@@ -42,6 +41,7 @@ from abawkit.extraction.select import official_clips, select_clips
 from abawkit.extractors.sources import Transcripts, media_source
 from abawkit.fileio import write_json, write_text
 from abawkit.findings import Finding
+from abawkit.layout.folder import Clip
 from abawkit.media.audio import decode_audio
 from abawkit.progress import SILENT, Progress
 from abawkit.workers import in_processes

@@ -20,10 +20,10 @@ from abawkit.backbones.audio import (
 )
 from abawkit.backbones.batching import Computing
 from abawkit.backbones.hub import open_folder
-from abawkit.data.layout import Clip
 from abawkit.errors import ModalityMissing, UsageError
 from abawkit.extractors.sources import media_source
 from abawkit.features.spec import FeatureSpec, Loaded
+from abawkit.layout.folder import Clip
 from abawkit.media.audio import decode_audio
 
 

@@ -13,12 +13,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from abawkit.data.layout import Clip
 from abawkit.errors import ModalityMissing
 from abawkit.extractors import acoustics, finished
 from abawkit.extractors.flow import STATISTICS, WINDOW_SECONDS, flow_statistics, pair_statistics
 from abawkit.extractors.sources import TEXT_FILES, Transcripts, faces_source, media_source
 from abawkit.features.spec import Extractor, FeatureSpec, Loaded, Modality
+from abawkit.layout.folder import Clip
 from abawkit.media.audio import decode_audio
 from abawkit.media.faces import face_crops
 from abawkit.media.images import HOG_SIDE, HOG_VALUES, dct_low, grey, hog, optical_flow, resize

@@ -9,7 +9,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from abawkit.data.layout import Clip
 from abawkit.errors import MediaError, ModalityMissing
 from abawkit.extractors import finished
 from abawkit.extractors.lite import LiteMotion
@@ -18,6 +17,7 @@ from abawkit.extractors.openface_binary import LEAST_SECONDS, OpenFaceBinary, fi
 from abawkit.extractors.sources import media_source
 from abawkit.features.spec import Extractor, FeatureSpec, Loaded
 from abawkit.fileio import digest
+from abawkit.layout.folder import Clip
 from abawkit.media.video import frame_times
 from abawkit.settings import ExtractSettings
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 import math
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -168,12 +167,10 @@ def _plain(data: bytes, separator: str, columns: int, places: Sequence[int]) -> 
     """Returns some columns of rows that are whole and hold nothing but decimals, as nearly all files do; else None."""
     from abawkit.extractors.openface_cells import read_cells  # here: numba takes 0.2 s
 
-    head = re.match(rb"[^\r\n]*", data)
-    rows = np.frombuffer(data, np.uint8)[head.end() if head else 0 :]
     order = np.full(columns, -1)
     order[places] = range(len(places))
     values = np.empty((data.count(b"\n") + data.count(b"\r") + 1, len(places)))
-    read = read_cells(rows, ord(separator), columns, order, values)
+    read = read_cells(np.frombuffer(data, np.uint8), ord(separator), columns, order, values)
     return values[:read] if read >= 0 else None
 
 

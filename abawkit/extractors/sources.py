@@ -10,10 +10,10 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
-from abawkit.data.layout import Clip, is_face_name, split_name
 from abawkit.data.transcripts import Transcript, TranscriptSet, choose_set, list_sets
 from abawkit.errors import MediaError, ModalityMissing, UsageError
 from abawkit.fileio import digest
+from abawkit.layout.folder import Clip, is_face_name, split_name
 
 
 def read_transcript(path: Path | None) -> str:

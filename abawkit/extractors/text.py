@@ -12,10 +12,10 @@ from numpy.typing import NDArray
 from abawkit.backbones.batching import Computing
 from abawkit.backbones.hub import KNOWN, check_own_code, open_folder, own_code
 from abawkit.backbones.text import TextModel, TextPooling, embed_texts, embed_tokens, load_text_model, token_limit
-from abawkit.data.layout import Clip
 from abawkit.errors import UsageError
 from abawkit.extractors.sources import TEXT_FILES, Transcripts
 from abawkit.features.spec import FeatureSpec, Loaded
+from abawkit.layout.folder import Clip
 
 
 class TransformerText:

@@ -21,11 +21,11 @@ from abawkit.backbones.vision import (
     embed_pictures,
     load_vision_model,
 )
-from abawkit.data.layout import Clip
 from abawkit.errors import ModalityMissing, UsageError
 from abawkit.extractors import finished
 from abawkit.extractors.sources import faces_source, media_source
 from abawkit.features.spec import FeatureSpec, Loaded
+from abawkit.layout.folder import Clip
 from abawkit.media.detect import YUNET_FILE, YUNET_REPOSITORY, FaceDetector, haar, yunet
 from abawkit.media.faces import face_crops, tracked_face
 from abawkit.media.video import decode_video

@@ -10,8 +10,8 @@ from typing import Any, Literal, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from abawkit.data.layout import Clip
 from abawkit.fileio import digest_json
+from abawkit.layout.folder import Clip
 
 Modality = Literal["text", "audio", "vision", "motion"]
 MODALITIES: tuple[Modality, ...] = ("text", "audio", "vision", "motion")

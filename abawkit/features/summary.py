@@ -10,10 +10,10 @@ from typing import Any
 import numpy as np
 
 from abawkit.data.labels import load_official
-from abawkit.data.layout import ChallengeFolder
 from abawkit.errors import AbawkitError, UsageError
 from abawkit.features.spec import FeatureSpec, Status
 from abawkit.features.store import MANIFEST, FeatureStore, store_manifests
+from abawkit.layout.folder import ChallengeFolder
 from abawkit.workspace import Workspace
 
 

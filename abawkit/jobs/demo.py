@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from abawkit.data.splits import resplit
-from abawkit.data.stats import Stats, stats
-from abawkit.data.validate import validate
+from abawkit.data.checks.validate import validate
+from abawkit.data.splits.resplit import resplit
+from abawkit.data.stats.tables import Stats, stats
 from abawkit.errors import UsageError
 from abawkit.evaluation.ensemble import ensemble
 from abawkit.evaluation.scores import Evaluation, evaluate

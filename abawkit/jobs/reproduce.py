@@ -13,8 +13,8 @@ from abawkit.errors import UsageError
 from abawkit.evaluation.scores import evaluate
 from abawkit.metrics import score
 from abawkit.progress import SILENT, Progress
+from abawkit.runs.run import Run
 from abawkit.systems.loader import load_system
-from abawkit.training.runs import Run
 from abawkit.training.train import train_many
 from abawkit.workspace import Workspace
 

@@ -17,17 +17,17 @@ from numpy.typing import NDArray
 
 from abawkit.challenge import Task
 from abawkit.data.labels import load_official
-from abawkit.data.layout import ChallengeFolder
 from abawkit.device import pick_device
 from abawkit.errors import AbawkitError
 from abawkit.evaluation.combine import Fitted
 from abawkit.fileio import digest_file, read_json
+from abawkit.layout.folder import ChallengeFolder
 from abawkit.progress import SILENT, Progress
+from abawkit.runs.run import Run
 from abawkit.submission.coverage import base_runs
 from abawkit.submission.form import examine, read_bytes
 from abawkit.submission.record import Change, changes_since, read_record, versions
 from abawkit.submission.write import render
-from abawkit.training.runs import Run
 from abawkit.workspace import Workspace
 
 Array = NDArray[np.float64]

@@ -8,8 +8,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from abawkit.data.layout import face_images
 from abawkit.errors import Damage, MediaError, ModalityMissing
+from abawkit.layout.folder import face_images
 from abawkit.media.detect import DETECT_SIDE, FaceDetector, detect_faces
 from abawkit.media.images import read_image, resize
 from abawkit.media.tracking import follow

@@ -13,9 +13,9 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from abawkit import __version__
 from abawkit.challenge import TASKS
-from abawkit.data.layout import KINDS, Kind
 from abawkit.fileio import write_text
 from abawkit.findings import CODES, Report, Severity
+from abawkit.layout.folder import KINDS, Kind
 
 _SPLITS = {"train": "Training", "valid": "Validation", "test": "Test"}
 _LEVELS = {

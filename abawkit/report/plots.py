@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from abawkit.data.lengths import FRAMES_PER_SECOND, LONG_FRAMES, Lengths, paper_frames
-from abawkit.data.stats import BOTH, Stats
+from abawkit.data.stats.lengths import FRAMES_PER_SECOND, LONG_FRAMES, Lengths, paper_frames
+from abawkit.data.stats.tables import BOTH, Stats
 from abawkit.fileio import atomic_path
 from abawkit.report.drawing import (
     COLOURS,

@@ -8,7 +8,7 @@ import numpy as np
 
 from abawkit.fileio import atomic_path
 from abawkit.report.drawing import minus, new_figure, settle, style
-from abawkit.training.runs import Run
+from abawkit.runs.run import Run
 
 
 def write_weights(made: Run, path: Path) -> Path:

@@ -14,13 +14,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from abawkit.data.labels import load_official
-from abawkit.data.layout import ChallengeFolder
 from abawkit.errors import UsageError
 from abawkit.evaluation.bootstrap import Interval, resample_scores
 from abawkit.evaluation.drawn import Drawn, find_drawn
 from abawkit.evaluation.members import Member, common_truth, find_members
+from abawkit.layout.folder import ChallengeFolder
 from abawkit.metrics import is_constant, pearson
-from abawkit.training.runs import Run, list_runs
+from abawkit.runs.run import Run, list_runs
 from abawkit.workspace import Workspace
 
 Array = NDArray[np.float64]

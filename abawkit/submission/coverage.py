@@ -13,7 +13,7 @@ from typing import Any
 from abawkit.errors import AbawkitError, FindingsError
 from abawkit.features.store import FeatureStore
 from abawkit.features.summary import Coverage, coverage
-from abawkit.training.runs import Run
+from abawkit.runs.run import Run
 from abawkit.workspace import Workspace
 
 #: So much larger may the share of test clips without a modality be than that of the validation clips.

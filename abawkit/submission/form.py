@@ -22,9 +22,9 @@ from numpy.typing import NDArray
 
 from abawkit.challenge import Task
 from abawkit.data.labels import load_official, read_ids
-from abawkit.data.layout import ChallengeFolder
 from abawkit.errors import UsageError
 from abawkit.findings import Report
+from abawkit.layout.folder import ChallengeFolder
 
 _DELIMITERS = ";\t|"
 

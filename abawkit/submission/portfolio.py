@@ -33,11 +33,11 @@ from abawkit.evaluation.combine import correlations
 from abawkit.evaluation.paired import short
 from abawkit.fileio import digest_file
 from abawkit.metrics import pearson
+from abawkit.runs.run import Run, list_runs
 from abawkit.submission.candidates import Candidate, Candidates, find_candidates
 from abawkit.submission.coverage import predicting
 from abawkit.submission.ledger import count_sent, read_ledger
 from abawkit.submission.unusual import NEARLY_THE_SAME, earlier_files, read_values
-from abawkit.training.runs import Run, list_runs
 from abawkit.workspace import Workspace
 
 Array = NDArray[np.float64]

@@ -20,13 +20,13 @@ import numpy as np
 
 from abawkit import __version__
 from abawkit.challenge import Task
-from abawkit.data.splitfile import load_split
+from abawkit.data.splits.files import load_split
 from abawkit.errors import AbawkitError
 from abawkit.features.store import FeatureStore
 from abawkit.fileio import digest_file, read_json
 from abawkit.metrics import score
+from abawkit.runs.run import Run
 from abawkit.submission.coverage import base_runs, predicting
-from abawkit.training.runs import Run
 from abawkit.workspace import Workspace
 
 _VERSIONS = ("abawkit", "python", "torch", "numpy")

@@ -13,9 +13,9 @@ from numpy.typing import NDArray
 
 from abawkit.challenge import Task
 from abawkit.data.labels import read_labels
-from abawkit.data.layout import ChallengeFolder
 from abawkit.errors import AbawkitError
 from abawkit.fileio import digest_file, read_json
+from abawkit.layout.folder import ChallengeFolder
 from abawkit.metrics import pearson
 from abawkit.submission.form import Examined, examine, read_bytes
 from abawkit.submission.ledger import NAME, read_ledger

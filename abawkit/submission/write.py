@@ -14,19 +14,19 @@ from numpy.typing import NDArray
 
 from abawkit.challenge import Task
 from abawkit.data.labels import load_official
-from abawkit.data.layout import ChallengeFolder
 from abawkit.errors import AbawkitError, UsageError
 from abawkit.evaluation.compare import rank
 from abawkit.features.summary import challenge_ids
 from abawkit.fileio import write_json, write_text
 from abawkit.findings import Report
+from abawkit.layout.folder import ChallengeFolder
 from abawkit.progress import SILENT, Progress
+from abawkit.runs.run import Run, list_runs
 from abawkit.submission.coverage import RunCoverage, run_coverage
 from abawkit.submission.form import examine
 from abawkit.submission.ledger import count_sent, note_written
 from abawkit.submission.record import make_record
 from abawkit.submission.unusual import Earlier, look_back
-from abawkit.training.runs import Run, list_runs
 from abawkit.workspace import Workspace
 
 

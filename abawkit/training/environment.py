@@ -13,7 +13,7 @@ import numpy as np
 import torch
 
 from abawkit import __version__
-from abawkit.data.splitfile import Split
+from abawkit.data.splits.files import Split
 from abawkit.features.spec import Modality
 from abawkit.features.store import FeatureStore
 from abawkit.training.compiled import threads_allowed

@@ -15,17 +15,17 @@ from torch import Tensor
 
 from abawkit.challenge import Task
 from abawkit.data.labels import load_official
-from abawkit.data.layout import ChallengeFolder
-from abawkit.data.splits import find_split
+from abawkit.data.splits.resplit import find_split
 from abawkit.device import pick_device
 from abawkit.errors import AbawkitError, UsageError
 from abawkit.features.spec import Modality
 from abawkit.features.store import FeatureStore
+from abawkit.layout.folder import ChallengeFolder
 from abawkit.progress import SILENT, Progress
+from abawkit.runs.run import Predictions, Run, Side, write_predictions
 from abawkit.training.batches import ClipData, load_clips, row_batches
 from abawkit.training.checkpoint import load_run_model
 from abawkit.training.placement import EVALUATION_BATCH, passing
-from abawkit.training.runs import Predictions, Run, Side, write_predictions
 from abawkit.workspace import Workspace
 
 
@@ -92,7 +92,7 @@ def run_stores(workspace: Workspace, config: dict[str, Any]) -> dict[Modality, F
 
 
 def predict_table(path: Path, config: dict[str, Any], clips: ClipData, task: Task, device: str) -> pd.DataFrame:
-    """Returns the prediction table of the clips (see :mod:`abawkit.training.runs`), indexed by id.
+    """Returns the prediction table of the clips (see :mod:`abawkit.runs.run`), indexed by id.
 
     Args:
         path: The run's folder, for its model file.

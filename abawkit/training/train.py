@@ -14,8 +14,8 @@ import numpy as np
 import torch
 
 from abawkit.data.labels import LabelTable
-from abawkit.data.splitfile import Split
-from abawkit.data.splits import find_split
+from abawkit.data.splits.files import Split
+from abawkit.data.splits.resplit import find_split
 from abawkit.device import pick_device
 from abawkit.errors import AbawkitError, UsageError
 from abawkit.features.spec import Modality, Status
@@ -23,13 +23,13 @@ from abawkit.features.store import FeatureStore, choose_store
 from abawkit.fileio import digest_json, locked, storage_errors, write_json
 from abawkit.metrics import score
 from abawkit.progress import SILENT, Progress
+from abawkit.runs.run import Run, write_predictions
 from abawkit.systems.loader import Hyperparameters, System, load_system
 from abawkit.training.batches import load_clips
 from abawkit.training.checkpoint import save_run_model
 from abawkit.training.compiled import compiled_before, training_threads
 from abawkit.training.environment import describe
 from abawkit.training.predict import predict_table, run_stores, test_ids
-from abawkit.training.runs import Run, write_predictions
 from abawkit.training.stages import fusion_stage, summary_of, unimodal_stage
 from abawkit.training.trackers import chosen_trackers, tracked
 from abawkit.training.watch import watched
@@ -114,7 +114,9 @@ def train_many(
             each_alone = replace(workspace, settings=workspace.settings.model_copy(update={"training": alone}))
             one = partial(_one, each_alone, names, features, allow_lite)
             with watched(workspace.stages, workspace.runs, bar):
-                made = list(in_processes(one, parts, workers=min(cores, len(parts)), bar=bar, chunk=1, inline_below=2))
+                todo = f"run it again on a machine with more memory, or one of the {unit} at a time"
+                most = min(cores, len(parts))
+                made = list(in_processes(one, parts, workers=most, bar=bar, chunk=1, inline_below=2, todo=todo))
     return [Run.open(paths[index]) for index in range(len(names)) for paths in made]
 
 

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 
 from abawkit.challenge import Task
-from abawkit.data.splitfile import Split
+from abawkit.data.splits.files import Split
 from abawkit.features.spec import Modality
 from abawkit.features.store import FeatureStore
 from abawkit.models.encoders import EncoderConfig

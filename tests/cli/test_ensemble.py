@@ -10,7 +10,7 @@ import pytest
 from abawkit.challenge import EMI
 from abawkit.jobs.verify_submission import combined
 from abawkit.metrics import score
-from abawkit.training.runs import Run, list_runs
+from abawkit.runs.run import Run, list_runs
 from tests.cli.program import run
 from tests.evaluation.made_runs import clip_ids, drawn_labels, make_run, make_workspace
 from tests.random_stores import TEST, TRAIN, VALID, random_workspace

@@ -6,7 +6,7 @@ import numpy as np
 
 from abawkit.features.spec import Status
 from abawkit.features.store import list_stores
-from abawkit.training.runs import find_run
+from abawkit.runs.run import find_run
 from abawkit.workspace import Workspace
 from tests.cli.program import run
 from tests.tiny_models import DIM, bert, dinov2, emotion_wav2vec2

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from abawkit.data.splits import resplit
-from abawkit.training.runs import list_runs
+from abawkit.data.splits.resplit import resplit
+from abawkit.runs.run import list_runs
 from abawkit.workspace import Workspace
 
 

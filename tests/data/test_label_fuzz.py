@@ -7,8 +7,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 
 from abawkit.challenge import EMI
+from abawkit.data.checks.validate import validate
 from abawkit.data.labels import read_labels
-from abawkit.data.validate import validate
 from abawkit.errors import FindingsError
 from abawkit.findings import CODES, Finding, Report
 from tests.data.fuzz_labels import HEADER, Verdict, judge, label_files

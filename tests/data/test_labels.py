@@ -10,9 +10,9 @@ from hypothesis.extra import numpy as hnp
 
 from abawkit.challenge import EMI, IdRule, Task
 from abawkit.data.labels import LabelTable, load_official, read_ids, read_labels, write_ids, write_labels
-from abawkit.data.layout import ChallengeFolder
 from abawkit.errors import FindingsError, UsageError
 from abawkit.findings import Report
+from abawkit.layout.folder import ChallengeFolder
 
 HEADER = ",".join(EMI.header)
 ROW = "0.5,0.0,0.25,0.0,0.0,0.25"

@@ -5,7 +5,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from abawkit.data.raters import fewest_raters, implied_raters
-from abawkit.data.stats import label_stats
+from abawkit.data.stats.tables import label_stats
 
 
 @st.composite

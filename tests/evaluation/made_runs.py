@@ -10,7 +10,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from abawkit.challenge import EMI
-from abawkit.training.runs import Run, write_predictions
+from abawkit.runs.run import Run, write_predictions
 from abawkit.workspace import Workspace
 
 

@@ -10,11 +10,11 @@ from scipy.stats import bootstrap, norm, pearsonr
 from scipy.stats import t as t_distribution
 
 from abawkit.data.groups import write_groups
-from abawkit.data.splits import resplit
+from abawkit.data.splits.resplit import resplit
 from abawkit.errors import FindingsError, UsageError
 from abawkit.evaluation.bootstrap import Interval, Resampled, average, holm, interval, resample, resample_scores
 from abawkit.evaluation.scores import evaluate
-from abawkit.training.runs import find_run
+from abawkit.runs.run import find_run
 from abawkit.training.train import train
 from abawkit.workspace import Workspace
 from tests.evaluation.clustered import coverage

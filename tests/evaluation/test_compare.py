@@ -6,7 +6,7 @@ import pytest
 
 from abawkit.errors import UsageError
 from abawkit.evaluation.compare import find_systems
-from abawkit.training.runs import find_run
+from abawkit.runs.run import find_run
 from abawkit.workspace import Workspace
 from tests.evaluation.made_runs import clip_ids, drawn_labels, make_fold, make_run, make_workspace
 

@@ -17,7 +17,7 @@ from abawkit.evaluation.ensemble import ensemble
 from abawkit.evaluation.members import find_members
 from abawkit.metrics import score
 from abawkit.report.weights import write_weights
-from abawkit.training.runs import Run, write_predictions
+from abawkit.runs.run import Run, write_predictions
 from abawkit.workspace import Workspace
 from tests.evaluation.made_runs import clip_ids, drawn_labels, make_fold, make_run, make_workspace
 

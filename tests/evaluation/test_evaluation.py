@@ -13,7 +13,7 @@ from abawkit.evaluation.bootstrap import interval
 from abawkit.evaluation.compare import rank, shared_held_out
 from abawkit.evaluation.ensemble import ensemble
 from abawkit.evaluation.scores import evaluate
-from abawkit.training.runs import Run, find_run, list_runs
+from abawkit.runs.run import Run, find_run, list_runs
 from abawkit.workspace import Workspace
 
 

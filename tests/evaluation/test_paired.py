@@ -14,7 +14,7 @@ from abawkit.errors import AbawkitError, UsageError
 from abawkit.evaluation.bootstrap import PAIRED_RESAMPLES
 from abawkit.evaluation.paired import compare
 from abawkit.metrics import score
-from abawkit.training.runs import Run, write_predictions
+from abawkit.runs.run import Run, write_predictions
 from abawkit.workspace import Workspace
 from tests.evaluation.made_runs import clip_ids, drawn_labels, make_run, make_workspace
 

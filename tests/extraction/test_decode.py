@@ -6,10 +6,10 @@ from typing import Any
 
 import numpy as np
 
-from abawkit.data.layout import Clip
 from abawkit.errors import AbawkitError, MediaError
 from abawkit.extraction.decode import decoding_pool
 from abawkit.features.spec import FeatureSpec, Loaded
+from abawkit.layout.folder import Clip
 from abawkit.progress import SILENT
 
 

@@ -15,13 +15,13 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from abawkit.data.layout import Clip
 from abawkit.errors import AbawkitError, Damage, MediaError, ModalityMissing, UsageError
 from abawkit.extraction.pipeline import Extraction, StoreReport, extract, plan_extraction
 from abawkit.extraction.select import Shard, select_clips
 from abawkit.features.spec import ClipFeatures, Extractor, FeatureSpec, Loaded, Modality, Status
 from abawkit.features.store import FeatureStore, choose_store, list_stores
 from abawkit.features.writer import open_for_writing
+from abawkit.layout.folder import Clip
 from abawkit.workspace import Workspace
 
 

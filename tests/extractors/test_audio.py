@@ -8,10 +8,10 @@ import pytest
 
 from abawkit.backbones.audio import embed_waveforms, load_audio_model
 from abawkit.backbones.batching import Computing
-from abawkit.data.layout import Clip
 from abawkit.errors import AbawkitError, MediaError, ModalityMissing, UsageError
 from abawkit.extractors.audio import TransformerAudio
 from abawkit.features.spec import Loaded
+from abawkit.layout.folder import Clip
 from tests import tiny_models
 
 

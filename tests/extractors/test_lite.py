@@ -5,11 +5,11 @@ import numpy as np
 import pytest
 from scipy.ndimage import gaussian_filter
 
-from abawkit.data.layout import Clip
 from abawkit.errors import MediaError, ModalityMissing
 from abawkit.extractors.flow import STATISTICS
 from abawkit.extractors.lite import LiteAudio, LiteMotion, LiteText, LiteVision, lite_extractors
 from abawkit.features.spec import MODALITIES
+from abawkit.layout.folder import Clip
 from abawkit.media.encode import write_jpeg, write_mp3, write_video
 from abawkit.media.images import dct_low, grey, hog, read_image, resize
 from abawkit.media.video import VideoPass, frame_times

@@ -6,11 +6,11 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from abawkit.data.layout import Clip
 from abawkit.errors import MediaError, ModalityMissing, UsageError
 from abawkit.extractors.lite import LiteMotion
 from abawkit.extractors.motion import FlowMotion, OpenFaceMotion, OpenFaceProgram, motion_extractor
 from abawkit.extractors.openface import COLUMNS
+from abawkit.layout.folder import Clip
 from abawkit.media.encode import write_video
 from abawkit.media.video import frame_times
 from abawkit.settings import ExtractSettings

@@ -234,13 +234,13 @@ def test_decimals_are_python_s_to_the_last_bit(rows: list[tuple[str, str, str]],
     "cell", ["", " ", "-", ".", "--1", "1-", "1.2.3", "1 2", "1e3", "nan", "inf", "+1", "0x1", "1_0", "1" * 16, "é"]
 )
 def test_what_is_no_plain_decimal_is_left_to_python(cell: str) -> None:
-    for text in (f"1,x,{cell}", f"{cell},x,1\n1,x,1", "1,x,1\n1,x", "1,é,1"):
+    for text in (f"1,x,{cell}", f"{cell},x,1\n1,x,1", "1,x,1\n1,x", "1,é,1", "1,x,1 1,x,1\n\n"):
         assert _cells(text, [0, -1, 1])[1] == -1
 
 
 def _cells(text: str, places: list[int]) -> tuple[NDArray[np.float64], int]:
     values = np.full((text.count("\n") + text.count("\r") + 1, 2), math.inf)
-    data = np.frombuffer(text.encode(), np.uint8)
+    data = np.frombuffer(f"the names, é\r\n{text}".encode(), np.uint8)
     return values, read_cells(data, ord(","), len(places), np.array(places), values)
 
 

@@ -10,11 +10,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from abawkit.data.layout import Clip
 from abawkit.errors import AbawkitError, MediaError, ModalityMissing, UsageError
 from abawkit.extractors.motion import OpenFaceProgram
 from abawkit.extractors.openface import COLUMNS
 from abawkit.extractors.openface_binary import find_openface
+from abawkit.layout.folder import Clip
 from abawkit.media.encode import write_video
 from tests.extractors.openface_stand_in import stand_in
 

@@ -3,11 +3,11 @@ from pathlib import Path
 
 import pytest
 
-from abawkit.data.layout import Clip
 from abawkit.data.transcripts import Outcome, Recogniser, Transcript, TranscriptSet, made_by, open_for_writing
 from abawkit.errors import MediaError, ModalityMissing, UsageError
 from abawkit.extractors.lite import LiteText
 from abawkit.extractors.sources import Transcripts, faces_source, media_source, read_transcript, text_source
+from abawkit.layout.folder import Clip
 
 
 @pytest.mark.parametrize("content", ["", "  \n", "... !?\n", "♪♪", "\ufeff"])

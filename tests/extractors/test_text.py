@@ -8,9 +8,9 @@ import pytest
 
 from abawkit.backbones.batching import Computing
 from abawkit.backbones.text import embed_texts, load_text_model
-from abawkit.data.layout import Clip
 from abawkit.errors import AbawkitError, MediaError, ModalityMissing, UsageError
 from abawkit.extractors.text import TransformerText
+from abawkit.layout.folder import Clip
 from tests import tiny_models
 
 

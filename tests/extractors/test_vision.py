@@ -10,9 +10,9 @@ import pytest
 from abawkit.backbones.batching import Computing
 from abawkit.backbones.loading import quiet
 from abawkit.backbones.vision import embed_pictures, load_vision_model
-from abawkit.data.layout import Clip
 from abawkit.errors import AbawkitError, MediaError, ModalityMissing, UsageError
 from abawkit.extractors.vision import CROP_SIZE, TransformerVision, pick_detector
+from abawkit.layout.folder import Clip
 from abawkit.media.detect import YUNET_FILE, FaceDetector, haar, yunet
 from abawkit.media.encode import write_video
 from tests import tiny_models

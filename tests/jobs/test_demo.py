@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from abawkit.challenge import EMI
-from abawkit.data.splits import resplit
+from abawkit.data.splits.resplit import resplit
 from abawkit.jobs.demo import demo
 from abawkit.submission.form import check
 from abawkit.training.train import train

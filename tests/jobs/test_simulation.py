@@ -5,12 +5,12 @@ import pytest
 from sklearn.linear_model import Ridge
 
 from abawkit.challenge import EMI
-from abawkit.data.paper import PAPER
 from abawkit.data.raters import fewest_raters
+from abawkit.data.stats.published import PAPER
 from abawkit.errors import UsageError
 from abawkit.features.spec import MODALITIES, Modality
-from abawkit.jobs.simulation.calibration import TABLE_4, constants, fit_strengths, ridge_r
-from abawkit.jobs.simulation.labels import moments, vote_chances
+from abawkit.jobs.simulation.constants import TABLE_4, constants, fit_strengths, ridge_r
+from abawkit.jobs.simulation.label_model import moments, vote_chances
 from abawkit.jobs.simulation.signal import CARRIER, SHAPES, Signal, directions
 from abawkit.jobs.simulation.world import World, draw_world, split_sizes, stream
 

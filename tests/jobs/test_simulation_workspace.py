@@ -14,14 +14,14 @@ import pytest
 from abawkit.challenge import EMI
 from abawkit.data.groups import read_groups
 from abawkit.data.labels import load_official, read_labels
-from abawkit.data.layout import ChallengeFolder
-from abawkit.data.splits import find_split, resplit
+from abawkit.data.splits.resplit import find_split, resplit
 from abawkit.errors import AbawkitError, UsageError
 from abawkit.features.spec import MODALITIES, Status
 from abawkit.features.store import choose_store
-from abawkit.jobs.simulation.calibration import constants
+from abawkit.jobs.simulation.constants import constants
 from abawkit.jobs.simulation.simulate import HIDDEN, SEED_VIDEOS, SUBJECTS, simulate
 from abawkit.jobs.simulation.world import draw_world, split_sizes
+from abawkit.layout.folder import ChallengeFolder
 from abawkit.progress import Task
 from abawkit.workspace import Workspace
 from tests.cli.program import run

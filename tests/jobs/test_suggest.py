@@ -10,14 +10,14 @@ import pytest
 from abawkit.challenge import EMI
 from abawkit.data.groups import Groups, read_groups
 from abawkit.data.labels import load_official
-from abawkit.data.layout import ChallengeFolder
-from abawkit.data.splits import resplit
+from abawkit.data.splits.resplit import resplit
 from abawkit.errors import UsageError
 from abawkit.features.spec import ClipFeatures, FeatureSpec, Status
 from abawkit.features.writer import open_for_writing
 from abawkit.jobs.grouping.overlap import cross, overlap
 from abawkit.jobs.grouping.suggest import PROXY, suggest
 from abawkit.jobs.synthetic.challenge import SyntheticChallenge, plan_challenge
+from abawkit.layout.folder import ChallengeFolder
 from abawkit.workspace import Workspace
 
 #: What the fixture ``small_challenge`` was written from.

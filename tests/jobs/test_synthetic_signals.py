@@ -4,9 +4,7 @@ import numpy as np
 import pytest
 
 from abawkit.challenge import EMI
-from abawkit.jobs.synthetic.clip import CLIP, ClipPlan, record, streams
-from abawkit.jobs.synthetic.face import EXPRESSIONS, draw, draw_look, express, room, sketch
-from abawkit.jobs.synthetic.labels import (
+from abawkit.jobs.synthetic.ballots import (
     MEANS,
     RATERS,
     SPREAD,
@@ -15,6 +13,8 @@ from abawkit.jobs.synthetic.labels import (
     draw_seed_videos,
     shown,
 )
+from abawkit.jobs.synthetic.clip import CLIP, ClipPlan, record, streams
+from abawkit.jobs.synthetic.face import EXPRESSIONS, draw, draw_look, express, room, sketch
 from abawkit.jobs.synthetic.movement import Head, move
 from abawkit.jobs.synthetic.voice import SAMPLE_RATE, draw_timbre, speak
 from abawkit.jobs.synthetic.words import FILLERS, PHRASES, imitate, seed_sentence, vowels

@@ -10,15 +10,15 @@ import numpy as np
 import pytest
 from safetensors.numpy import load_file, save_file
 
-from abawkit.data.splits import resplit
+from abawkit.data.splits.resplit import resplit
 from abawkit.errors import AbawkitError
 from abawkit.evaluation.ensemble import ensemble
 from abawkit.features.spec import FeatureSpec
 from abawkit.features.store import FeatureStore
 from abawkit.features.writer import open_for_writing
 from abawkit.jobs.verify_submission import Verified, verify_submission
+from abawkit.runs.run import find_run
 from abawkit.submission.write import submit
-from abawkit.training.runs import find_run
 from abawkit.training.train import refit, train
 from abawkit.workspace import Workspace
 from tests.cli.program import run as abawkit

@@ -8,9 +8,9 @@ import pytest
 from PIL import Image
 
 from abawkit.challenge import EMI, Task
-from abawkit.data.lengths import Lengths
-from abawkit.data.shift import shifts
-from abawkit.data.stats import BOTH, SplitStats, Stats, label_stats
+from abawkit.data.stats.lengths import Lengths
+from abawkit.data.stats.shift import shifts
+from abawkit.data.stats.tables import BOTH, SplitStats, Stats, label_stats
 from abawkit.report import plots
 from abawkit.report.drawing import settle, style
 

@@ -11,9 +11,9 @@ import pytest
 
 from abawkit.errors import AbawkitError, FindingsError
 from abawkit.features.summary import Coverage
+from abawkit.runs.run import find_run, list_runs
 from abawkit.submission.coverage import RunCoverage, StoreCoverage, base_runs
 from abawkit.submission.write import look, submit
-from abawkit.training.runs import find_run, list_runs
 from abawkit.workspace import Workspace
 from tests.cli.program import run as abawkit
 

@@ -14,12 +14,12 @@ from abawkit.challenge import EMI
 from abawkit.errors import AbawkitError, UsageError
 from abawkit.evaluation.ensemble import ensemble
 from abawkit.metrics import pearson, score
+from abawkit.runs.run import list_runs
 from abawkit.submission.candidates import find_candidates
 from abawkit.submission.ledger import note_sent
 from abawkit.submission.portfolio import Portfolio, draw_scores, propose
 from abawkit.submission.unusual import read_values
 from abawkit.submission.write import render, submit
-from abawkit.training.runs import list_runs
 from abawkit.workspace import Workspace
 from tests.cli.program import run as abawkit
 from tests.submission.made_entries import (

@@ -9,14 +9,14 @@ from pathlib import Path
 import pytest
 
 from abawkit.data.labels import load_official
-from abawkit.data.layout import ChallengeFolder
-from abawkit.data.splitfile import load_split
+from abawkit.data.splits.files import load_split
 from abawkit.errors import AbawkitError
 from abawkit.features.store import FeatureStore
 from abawkit.fileio import digest_file
+from abawkit.layout.folder import ChallengeFolder
+from abawkit.runs.run import find_run, list_runs
 from abawkit.submission.record import read_record, versions
 from abawkit.submission.write import submit
-from abawkit.training.runs import find_run, list_runs
 from abawkit.workspace import Workspace
 
 

@@ -8,8 +8,9 @@ import pytest
 
 from abawkit.challenge import EMI
 from abawkit.data.labels import load_official
-from abawkit.data.layout import ChallengeFolder
 from abawkit.errors import AbawkitError, FindingsError
+from abawkit.layout.folder import ChallengeFolder
+from abawkit.runs.run import find_run
 from abawkit.submission.form import Examined, examine, official_test_ids
 from abawkit.submission.unusual import (
     Reference,
@@ -20,7 +21,6 @@ from abawkit.submission.unusual import (
     read_values,
 )
 from abawkit.submission.write import render
-from abawkit.training.runs import find_run
 from abawkit.workspace import Workspace
 from tests.cli.program import run as abawkit
 from tests.submission.made_entries import TEST_IDS, entry_workspace

@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 
 from abawkit.challenge import EMI
 from abawkit.errors import AbawkitError, FindingsError, UsageError
+from abawkit.runs.run import find_run, list_runs
 from abawkit.submission.write import choose_run, render, submit
-from abawkit.training.runs import find_run, list_runs
 from abawkit.workspace import Workspace
 from tests.submission.broken import text_of
 

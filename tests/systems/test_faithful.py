@@ -19,10 +19,10 @@ from abawkit.challenge import EMI
 from abawkit.features.store import FeatureStore
 from abawkit.metrics import score
 from abawkit.models.encoders import EncoderConfig
+from abawkit.runs.run import Run
 from abawkit.settings import Settings
 from abawkit.systems.loader import load_system
 from abawkit.training.checkpoint import fusion_config
-from abawkit.training.runs import Run
 from abawkit.training.train import train
 from abawkit.workspace import Workspace
 from tests import plain

@@ -7,7 +7,7 @@ import pytest
 
 from abawkit.challenge import Folders, IdRule, SubmissionForm, Task
 from abawkit.data.labels import write_labels
-from abawkit.data.splits import resplit
+from abawkit.data.splits.resplit import resplit
 from abawkit.evaluation.ensemble import ensemble
 from abawkit.evaluation.scores import evaluate
 from abawkit.extraction.pipeline import extract

@@ -21,6 +21,7 @@ from abawkit.models.encoders import EncoderConfig
 from abawkit.models.flat import flatten
 from abawkit.models.fusion import FusionConfig, FusionModel
 from abawkit.models.pooling import Packed, attention_pool, pool_together
+from abawkit.runs.run import Run
 from abawkit.training import stages
 from abawkit.training import train as training
 from abawkit.training.batches import ClipData, row_batches
@@ -39,7 +40,6 @@ from abawkit.training.placement import (
     resident_bytes,
     told,
 )
-from abawkit.training.runs import Run
 from abawkit.workspace import Workspace
 
 #: Missing clips, clips of one frame, a very long one; batches of eight leave a last one of five.

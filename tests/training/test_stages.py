@@ -15,14 +15,14 @@ import pandas as pd
 import pytest
 import torch
 
-from abawkit.data.splits import resplit
+from abawkit.data.splits.resplit import resplit
 from abawkit.errors import AbawkitError, UsageError
 from abawkit.extraction.pipeline import extract
 from abawkit.metrics import score
 from abawkit.progress import SILENT
+from abawkit.runs.run import Run, find_run, list_runs
 from abawkit.systems.loader import load_system
 from abawkit.training.predict import predict
-from abawkit.training.runs import Run, find_run, list_runs
 from abawkit.training.train import train
 from abawkit.workspace import Workspace
 

@@ -15,7 +15,7 @@ import pandas as pd
 import pytest
 
 from abawkit.errors import Stopped, UsageError
-from abawkit.training.runs import Run
+from abawkit.runs.run import Run
 from abawkit.training.trackers import TRACKERS, Tracker, Tracking, chosen_trackers
 from abawkit.training.train import train
 from abawkit.workspace import Workspace

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from abawkit.data.labels import write_labels
-from abawkit.data.splits import find_split, resplit
+from abawkit.data.splits.resplit import find_split, resplit
 from abawkit.errors import AbawkitError, UsageError
 from abawkit.evaluation.scores import evaluate
 from abawkit.evaluation.seeds import over_seeds
@@ -18,9 +18,9 @@ from abawkit.features.spec import Status
 from abawkit.features.store import choose_store
 from abawkit.jobs.reproduce import TABLE_4, reproduce
 from abawkit.metrics import score
+from abawkit.runs.run import Run, list_runs
 from abawkit.training.checkpoint import load_weights
 from abawkit.training.predict import predict
-from abawkit.training.runs import Run, list_runs
 from abawkit.training.train import refit, train, train_many
 from abawkit.workspace import Workspace
 from tests.random_stores import TRAIN, VALID, random_workspace

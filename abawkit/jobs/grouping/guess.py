@@ -11,7 +11,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from abawkit.data.layout import ChallengeFolder
 from abawkit.errors import MediaError, ModalityMissing, UsageError
 from abawkit.extractors.sources import Transcripts
 from abawkit.features.store import FeatureStore
@@ -26,6 +25,7 @@ from abawkit.jobs.grouping.clusters import (
     person_points,
     spread,
 )
+from abawkit.layout.folder import ChallengeFolder
 from abawkit.progress import Progress
 from abawkit.workspace import Workspace
 

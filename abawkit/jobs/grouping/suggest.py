@@ -18,8 +18,7 @@ import numpy as np
 from abawkit import __version__
 from abawkit.data.groups import Groups, write_groups
 from abawkit.data.labels import load_official
-from abawkit.data.layout import ChallengeFolder
-from abawkit.data.splits import find_split
+from abawkit.data.splits.resplit import find_split
 from abawkit.errors import UsageError
 from abawkit.features.store import FeatureStore, list_stores
 from abawkit.features.summary import find_store
@@ -27,6 +26,7 @@ from abawkit.fileio import write_json
 from abawkit.jobs.grouping.clusters import SIMILARITY
 from abawkit.jobs.grouping.guess import Found, by_store, by_text
 from abawkit.jobs.grouping.overlap import Crossing, Overlap, cross, overlap
+from abawkit.layout.folder import ChallengeFolder
 from abawkit.progress import SILENT, Progress
 from abawkit.workspace import Workspace
 

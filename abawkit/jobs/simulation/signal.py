@@ -27,7 +27,7 @@ from numpy.typing import NDArray
 from scipy.special import ndtri
 
 from abawkit.features.spec import MODALITIES, Modality
-from abawkit.jobs.simulation.labels import EMOTIONS, Array
+from abawkit.jobs.simulation.label_model import EMOTIONS, Array
 from abawkit.jobs.simulation.world import World, stream
 
 Floats = NDArray[np.float32]

@@ -20,13 +20,13 @@ import numpy as np
 from abawkit.challenge import EMI
 from abawkit.data.groups import write_groups
 from abawkit.data.labels import write_ids, write_labels
-from abawkit.data.splits import resplit
+from abawkit.data.splits.resplit import resplit
 from abawkit.errors import AbawkitError
 from abawkit.features.spec import MODALITIES, SIMULATED, ClipFeatures, FeatureSpec, Modality, Status
 from abawkit.features.writer import open_for_writing
 from abawkit.fileio import digest, human_bytes, locked, storage_errors, write_json
 from abawkit.jobs.marker import state_of
-from abawkit.jobs.simulation.calibration import constants, constants_digest
+from abawkit.jobs.simulation.constants import constants, constants_digest
 from abawkit.jobs.simulation.signal import SHAPES, Signal
 from abawkit.jobs.simulation.world import SPLITS, World, draw_world, split_sizes
 from abawkit.progress import SILENT, Progress

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from abawkit.challenge import EMI
 from abawkit.errors import UsageError
-from abawkit.jobs.simulation.labels import (
+from abawkit.jobs.simulation.label_model import (
     PERSON_SHARE,
     SEED_SHARE,
     Array,

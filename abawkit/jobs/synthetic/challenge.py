@@ -16,8 +16,8 @@ from abawkit.data.labels import write_labels
 from abawkit.errors import UsageError
 from abawkit.fileio import locked, storage_errors, write_json
 from abawkit.jobs.marker import state_of
+from abawkit.jobs.synthetic.ballots import Array, draw_ratings, draw_seed_videos, vote_chances
 from abawkit.jobs.synthetic.clip import CHALLENGE, CLIP, ONE_FRAME_SECONDS, ClipPlan, streams, write_clip
-from abawkit.jobs.synthetic.labels import Array, draw_ratings, draw_seed_videos, vote_chances
 from abawkit.jobs.synthetic.words import imitate, seed_sentence
 from abawkit.progress import SILENT, Progress
 from abawkit.workers import WorkerPool, worker_died

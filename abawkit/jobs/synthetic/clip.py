@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 
 from abawkit.challenge import EMI
 from abawkit.fileio import storage_errors
+from abawkit.jobs.synthetic.ballots import Array
 from abawkit.jobs.synthetic.face import Drawing, Look, Picture, draw, draw_look, express, room, sketch
-from abawkit.jobs.synthetic.labels import Array
 from abawkit.jobs.synthetic.movement import Head, move
 from abawkit.jobs.synthetic.voice import SAMPLE_RATE, draw_timbre, speak
 from abawkit.jobs.synthetic.words import vowels

@@ -12,14 +12,14 @@ from functools import cache
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from abawkit.jobs.synthetic.labels import Array, shown
+from abawkit.jobs.synthetic.ballots import Array, shown
 from abawkit.jobs.synthetic.movement import Head
 from abawkit.media.canvas import fill
 from abawkit.media.images import resize
 
 Picture = NDArray[np.uint8]
 
-#: Standard deviation of the face's own noise, in the unit of :func:`~abawkit.jobs.synthetic.labels.shown`.
+#: Standard deviation of the face's own noise, in the unit of :func:`~abawkit.jobs.synthetic.ballots.shown`.
 FACE_NOISE = 1.7
 
 #: How far people let their faces go: the smaller, the closer all faces are to a neutral one.

@@ -6,9 +6,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from abawkit.jobs.synthetic.labels import Array, shown
+from abawkit.jobs.synthetic.ballots import Array, shown
 
-#: Standard deviation of the movement's own noise, in the unit of :func:`~abawkit.jobs.synthetic.labels.shown`.
+#: Standard deviation of the movement's own noise, in the unit of :func:`~abawkit.jobs.synthetic.ballots.shown`.
 MOVEMENT_NOISE = 1.9
 
 #: What a unit of each emotion does to the logarithm of each movement's amplitude.

@@ -14,11 +14,11 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.signal import lfilter
 
-from abawkit.jobs.synthetic.labels import Array, shown
+from abawkit.jobs.synthetic.ballots import Array, shown
 
 SAMPLE_RATE = 16_000
 
-#: Standard deviation of the voice's own noise, in the unit of :func:`~abawkit.jobs.synthetic.labels.shown`.
+#: Standard deviation of the voice's own noise, in the unit of :func:`~abawkit.jobs.synthetic.ballots.shown`.
 VOICE_NOISE = 1.0
 
 #: What a unit of each emotion does to the voice: rows in the official order of the emotions.

@@ -11,7 +11,7 @@ import re
 import numpy as np
 from numpy.typing import NDArray
 
-from abawkit.jobs.synthetic.labels import SPREAD
+from abawkit.jobs.synthetic.ballots import SPREAD
 
 #: Weight of the neutral phrases, against the emotions' chances in units of their labels' spread.
 NEUTRAL = 0.6

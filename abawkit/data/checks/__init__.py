@@ -1,0 +1,1 @@
+"""``abawkit validate`` and what it looks at."""

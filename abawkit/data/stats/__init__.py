@@ -1,0 +1,1 @@
+"""The paper's data tables for this copy of the data."""

@@ -1,0 +1,1 @@
+"""Features that others made, read and written in their forms."""

@@ -1,0 +1,1 @@
+"""Run records: what a training, or an ensemble, leaves behind. Nothing here needs torch."""
