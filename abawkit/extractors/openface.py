@@ -6,6 +6,7 @@ import io
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from operator import itemgetter
 from pathlib import Path
 
 import numpy as np
@@ -24,6 +25,7 @@ COLUMNS = (
 _OPTIONAL = ("frame", "timestamp", "confidence", "success", "face_id")
 _BROKEN_OFF = Damage("the last row breaks off and is left out")
 _TODO = "run OpenFace's FeatureExtraction with -aus -pose on the clip again"
+_POINTS = f"write decimals with points where commas separate the columns, or {_TODO}"
 
 
 @dataclass
@@ -61,10 +63,11 @@ def read_openface(path: Path) -> OpenFaceTable:
     counted from 1, as OpenFace does, or from 0. Of several faces the one with the most usable rows is kept (on a tie
     the one with the higher mean confidence, then the lowest id). A row is usable when ``success`` is 1 and its 23
     values are finite; others are left out, and a warning gives their share. A last row that breaks off is left out
-    with a warning.
+    with a warning. Empty cells beyond the header's are ignored.
 
     Raises:
-        MediaError: The file cannot be read as text, lacks one of the 23 columns, or has a value that is no number.
+        MediaError: The file cannot be read as text, lacks one of the 23 columns, has a row with fewer cells than the
+            header or with more that are not empty, or a value that is not a number.
     """
     try:
         header, rows, warnings = _read(path, path.read_bytes())
@@ -119,7 +122,7 @@ def _most_seen(faces: NDArray[np.float64], usable: NDArray[np.bool_], confidence
 
 
 def _from_zero(numbers: NDArray[np.float64]) -> NDArray[np.int64] | None:
-    """Returns frame numbers counted from 0, for files that count from 0 and for those from 1; None: they are none."""
+    """Returns frame numbers counted from 0, whether the file counts from 0 or 1; None if they are not frame numbers."""
     if len(numbers) == 0 or not ((numbers >= 0) & (numbers < 2**31) & (numbers == np.floor(numbers))).all():
         return None
     counted = numbers.astype(np.int64)
@@ -131,52 +134,43 @@ def _read(path: Path, data: bytes) -> tuple[list[str], NDArray[np.float64], list
     lines = io.TextIOWrapper(io.BytesIO(data), encoding="utf-8-sig")
     first = next(lines, "")
     separator = ";" if first.count(";") > first.count(",") else ","
-    names = [name.strip(' "') for name in first.rstrip(f"{separator} \n").split(separator)]
+    blank = f"{separator} \n"
+    names = [name.strip(' "') for name in first.rstrip(blank).split(separator)]
     missing = [name for name in COLUMNS if name not in names]
     if missing:
         got = f"{len(names)} columns, without {', '.join(missing)}" if first.strip() else "an empty file"
         expected = "AU01_r … AU45_r (17) and pose_Tx … pose_Rz (6)"
         raise MediaError("lacks columns of the 23-d descriptor", path=path, got=got, expected=expected, todo=_TODO)
     wanted = [name for name in (*_OPTIONAL, *COLUMNS) if name in names]
-    places = [names.index(name) for name in wanted]
     absent = [name for name in _OPTIONAL if name not in names and name not in ("frame", "face_id")]
     warnings = [f"without the columns {', '.join(absent)}"] if absent else []
-    if (plain := _plain(data, separator, len(names), places)) is not None:
-        return wanted, plain, warnings
+    needed = itemgetter(*(names.index(name) for name in wanted))
     values: list[list[float]] = []
     short: tuple[int, int] | None = None
     for number, text in enumerate(lines, start=2):
         if short is not None:
-            line, width = short
-            raise MediaError(
-                "wrong number of columns", path=path, line=line, got=str(width), expected=str(len(names)), todo=_TODO
-            )
-        if not text.strip(f"{separator} \n"):
+            raise _wrong_width(path, *short, len(names))
+        if not text.strip(blank):
             continue
         row = text.split(separator)  # no csv module: a stray quote would swallow the lines after it
         if len(row) < len(names):  # allowed for the last row: OpenFace was stopped while it wrote
             short = (number, len(row))
-        else:
-            values.append(_numbers(path, number, wanted, [row[place] for place in places], separator))
+            continue
+        if len(row) > len(names) and any(cell.strip(' "\t\n') for cell in row[len(names) :]):
+            raise _wrong_width(path, number, len(row), len(names), _POINTS if separator == "," else _TODO)
+        values.append(_numbers(path, number, wanted, needed(row), separator))
     if short is not None:
         warnings.append(_BROKEN_OFF)
     return wanted, np.array(values, np.float64).reshape(-1, len(wanted)), warnings
 
 
-def _plain(data: bytes, separator: str, columns: int, places: Sequence[int]) -> NDArray[np.float64] | None:
-    """Returns some columns of rows that are whole and hold nothing but decimals, as nearly all files do; else None."""
-    from abawkit.extractors.openface_cells import read_cells  # here: numba takes 0.2 s
-
-    order = np.full(columns, -1)
-    order[places] = range(len(places))
-    values = np.empty((data.count(b"\n") + data.count(b"\r") + 1, len(places)))
-    read = read_cells(np.frombuffer(data, np.uint8), ord(separator), columns, order, values)
-    return values[:read] if read >= 0 else None
+def _wrong_width(path: Path, line: int, got: int, expected: int, todo: str = _TODO) -> MediaError:
+    return MediaError("wrong number of columns", path=path, line=line, got=str(got), expected=str(expected), todo=todo)
 
 
 def _numbers(path: Path, line: int, names: Sequence[str], cells: Sequence[str], separator: str) -> list[float]:
     try:
-        return [float(cell) for cell in cells]
+        return list(map(float, cells))
     except ValueError:
         pass
     numbers = []

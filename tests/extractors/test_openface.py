@@ -1,4 +1,3 @@
-import math
 from pathlib import Path
 
 import numpy as np
@@ -6,11 +5,9 @@ import pandas as pd
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from numpy.typing import NDArray
 
 from abawkit.errors import MediaError
 from abawkit.extractors.openface import COLUMNS, read_openface
-from abawkit.extractors.openface_cells import read_cells
 
 EXTRA = ("frame", "face_id", "timestamp", "confidence", "success", "gaze_0_x")
 
@@ -154,7 +151,7 @@ def test_broken_rows_are_named(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("content", [b"", b"\n\n", b"\xff\xfe\x00a", b"a,b,c\n1,2,3\n", bytes(100)])
-def test_what_is_no_openface_file(tmp_path: Path, content: bytes) -> None:
+def test_what_is_not_an_openface_file(tmp_path: Path, content: bytes) -> None:
     (tmp_path / "a.csv").write_bytes(content)
     with pytest.raises(MediaError):
         read_openface(tmp_path / "a.csv")
@@ -201,8 +198,7 @@ def test_frame_numbers(tmp_path: Path, first: int) -> None:
 
 @pytest.mark.parametrize("separator", [", ", ",", ";"])
 @pytest.mark.parametrize("odd", ["-1e-3", "nan", "+0.5", "0.12345678901234567", '"0.5"', "١"])
-def test_regular_files_and_others_are_read_alike(tmp_path: Path, separator: str, odd: str) -> None:
-    """One odd number is enough for a file to be read row by row."""
+def test_an_odd_number_changes_no_other(tmp_path: Path, separator: str, odd: str) -> None:
     table = _table(20).astype(object)
     path = _write(tmp_path / "a.csv", table, separator)
     plain = read_openface(path)
@@ -217,31 +213,70 @@ def test_regular_files_and_others_are_read_alike(tmp_path: Path, separator: str,
         assert other.values[7, 16] == np.float32(odd.strip('"'))
 
 
-DECIMALS = st.from_regex(r"[ \t]*-?([0-9]{1,7}\.?|\.[0-9]{1,7}|[0-9]{1,7}\.[0-9]{1,8})[ \t]*", fullmatch=True)
+BLANKS = st.text(" \t", max_size=2)
+DECIMALS = st.from_regex(r"-?([0-9]{1,7}\.?|\.[0-9]{1,7}|[0-9]{1,7}\.[0-9]{1,8}(e-?[0-9])?)", fullmatch=True)
 
 
-@given(st.lists(st.tuples(DECIMALS, st.text(' -.09a"\0', max_size=4), DECIMALS), min_size=1, max_size=8), st.booleans())
-@settings(max_examples=150, deadline=None)
-def test_decimals_are_python_s_to_the_last_bit(rows: list[tuple[str, str, str]], wide: bool) -> None:
-    end = ",,\r\n" if wide else "\n\n"
-    values, read = _cells(end.join(",".join(row) for row in rows), [1, -1, 0])
-    expected = np.array([[float(third), float(first)] for first, _, third in rows])
-    assert read == len(rows)
-    np.testing.assert_array_equal(values[:read].view(np.int64), expected.view(np.int64))
-
-
-@pytest.mark.parametrize(
-    "cell", ["", " ", "-", ".", "--1", "1-", "1.2.3", "1 2", "1e3", "nan", "inf", "+1", "0x1", "1_0", "1" * 16, "é"]
+@given(
+    st.lists(st.tuples(DECIMALS, BLANKS, st.text(' -.09a"é\0', max_size=4)), min_size=1, max_size=8),
+    st.sampled_from(["\n", "\r\n", "\r", "\n\n", ",,\r\n"]),
 )
-def test_what_is_no_plain_decimal_is_left_to_python(cell: str) -> None:
-    for text in (f"1,x,{cell}", f"{cell},x,1\n1,x,1", "1,x,1\n1,x", "1,é,1", "1,x,1 1,x,1\n\n"):
-        assert _cells(text, [0, -1, 1])[1] == -1
+@settings(max_examples=150, deadline=None)
+def test_decimals_are_python_s_to_the_last_bit(
+    tmp_path_factory: pytest.TempPathFactory, rows: list[tuple[str, str, str]], end: str
+) -> None:
+    """Whatever stands in columns that are not needed."""
+    lines = [", ".join([COLUMNS[0], "note", *COLUMNS[1:]])]
+    lines += [",".join([blanks + number + blanks, note, *["1"] * 22]) for number, blanks, note in rows]
+    path = tmp_path_factory.getbasetemp() / "decimals.csv"
+    path.write_bytes((end.join(lines) + end).encode())
+    read = read_openface(path)
+    expected = np.array([float(number) for number, _, _ in rows]).astype(np.float32)
+    np.testing.assert_array_equal(read.values[:, 0].view(np.int32), expected.view(np.int32))
+    assert (read.values[:, 1:] == 1).all() and not read.broken_off
 
 
-def _cells(text: str, places: list[int]) -> tuple[NDArray[np.float64], int]:
-    values = np.full((text.count("\n") + text.count("\r") + 1, 2), math.inf)
-    data = np.frombuffer(f"the names, é\r\n{text}".encode(), np.uint8)
-    return values, read_cells(data, ord(","), len(places), np.array(places), values)
+@pytest.mark.parametrize("cell", ["-", ".", "--1", "1-", "1.2.3", "1 2", "0x1", "1e", "true", "NA", "1\0"])
+def test_what_is_not_a_number(tmp_path: Path, cell: str) -> None:
+    table = _table(4).astype(object)
+    table.loc[1, "pose_Rz"] = cell
+    with pytest.raises(MediaError, match="pose_Rz is not a number") as caught:
+        read_openface(_write(tmp_path / "a.csv", table))
+    assert caught.value.line == 3 and caught.value.got == repr(cell)
+
+
+@pytest.mark.parametrize("surplus", ["0", " x", ",7", ",,-", "nan"])
+@pytest.mark.parametrize("separator", [",", ";"])
+def test_more_cells_than_the_header_has(tmp_path: Path, surplus: str, separator: str) -> None:
+    path = _write(tmp_path / "a.csv", _table(4), separator)
+    lines = path.read_text().splitlines()
+    lines[2] += separator + surplus.replace(",", separator)
+    path.write_text("\n".join(lines))
+    with pytest.raises(MediaError, match="wrong number of columns") as caught:
+        read_openface(path)
+    expected = len(_table(0).columns)
+    assert (caught.value.line, caught.value.expected) == (3, str(expected))
+    assert caught.value.got == str(expected + 1 + surplus.count(","))
+    assert ("with points" in str(caught.value.todo)) == (separator == ",")
+
+
+def test_decimal_commas_where_commas_separate_the_columns(tmp_path: Path) -> None:
+    path = _write(tmp_path / "a.csv", _table(4), ";")
+    path.write_text(path.read_text().replace(".", ",").replace(";", ","))
+    with pytest.raises(MediaError, match="wrong number of columns") as caught:
+        read_openface(path)
+    assert caught.value.line == 2 and "write decimals with points" in str(caught.value.todo)
+
+
+@pytest.mark.parametrize("empty", [",", ",,", ", ,", ',""', ",\t", ", \r"])
+def test_empty_cells_beyond_the_header(tmp_path: Path, empty: str) -> None:
+    table = _table(4)
+    path = _write(tmp_path / "a.csv", table)
+    header, *rows = path.read_text().splitlines()
+    path.write_text("\n".join([header, *(row + empty for row in rows)]) + "\n", newline="")
+    read = read_openface(path)
+    np.testing.assert_array_equal(read.values, table[list(COLUMNS)].to_numpy(np.float32))
+    assert read.rows == 4 and read.warnings == ()
 
 
 def test_a_last_row_that_breaks_off_after_what_is_needed(tmp_path: Path) -> None:
