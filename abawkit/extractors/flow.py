@@ -60,8 +60,8 @@ def flow_statistics(pairs: NDArray[np.float32], times: NDArray[np.float32]) -> N
         pairs: :func:`pair_statistics` of each pair, ``float32 [T, 6]``.
         times: Seconds of each pair's later frame, ``float32 [T]``, increasing.
 
-    The temporal ones look at the pairs within half a second before and after (both ends included): temporal std is
-    the standard deviation of their magnitude means; burst ratio the share of them whose magnitude mean is more
+    The temporal ones are computed over the pairs within half a second before and after (both ends included): temporal
+    std is the standard deviation of their magnitude means; burst ratio the share of them whose magnitude mean is more
     than one standard deviation above the mean, both over all pairs of the clip (0 to 1).
 
     >>> flow_statistics(np.zeros((1, 6), np.float32), np.zeros(1, np.float32)).shape

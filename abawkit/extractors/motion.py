@@ -60,8 +60,8 @@ class OpenFaceMotion:
     """Action units and head pose per frame, 23-d, from ``openface/NNNNN.csv`` (paper, Sec. 4.3).
 
     Values are raw, as in the paper: positions are in millimetres and do not fit float16 well, so the store has
-    float32. OpenFace derives its timestamps from the header's frame rate, so its frame numbers are looked up among
-    the timestamps of the clip's video; where there is none, its own are kept, with a warning.
+    float32. OpenFace derives its timestamps from the header's frame rate, so each row takes the time of
+    the frame of that number in the clip's video; where there is none, its own are kept, with a warning.
 
     Attributes:
         confidence: Append OpenFace's confidence as a 24th value (0 where a file has none).
@@ -136,7 +136,7 @@ class OpenFaceProgram:
 
         Raises:
             ModalityMissing: There is no video, or OpenFace found no face in any frame.
-            MediaError: The video cannot be decoded, or OpenFace made nothing of it.
+            MediaError: The video cannot be decoded, or OpenFace wrote no usable CSV.
             AbawkitError: OpenFace crashed, failed or took too long.
         """
         if clip.video is None:
@@ -180,18 +180,18 @@ def _loaded(
 ) -> Loaded:
     if len(table.values) == 0:
         raise ModalityMissing("OpenFace found no face in any frame", path=clip.openface or clip.video)
-    told = [*table.warnings, *warnings]
-    times = table.times if seconds is None else _timed(table, seconds, told)
+    notes = [*table.warnings, *warnings]
+    times = table.times if seconds is None else _timed(table, seconds, notes)
     values, facts = table.values, {"success": table.success}
     if np.isfinite(table.confidence).all():
         facts["confidence"] = float(table.confidence.mean())
     if confidence:
         values = np.column_stack([values, np.nan_to_num(table.confidence)])
-    return Loaded(values, times=times, warnings=tuple(told), facts=facts)
+    return Loaded(values, times=times, warnings=tuple(notes), facts=facts)
 
 
 def _timed(table: OpenFaceTable, seconds: NDArray[np.float32], warnings: list[str]) -> NDArray[np.float32]:
-    """Returns each row's time by the video's frames; frames beyond the last one go on at their mean distance."""
+    """Returns each row's time by the video's frames; frames beyond the last one continue at the mean interval."""
     if table.frames is None:
         warnings.append("without frame numbers: the times are OpenFace's own, from the frame rate in its header")
         return table.times

