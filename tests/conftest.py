@@ -63,16 +63,33 @@ def extracted(small_challenge: Path) -> Path:
 
 @pytest.fixture(scope="session")
 def trained(extracted: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A workspace with a 4:1 split, runs of F1 and F4 and their ensemble; do not write into it."""
+    """A workspace with a 4:1 split and runs of F1 and F4, as training left them; do not write into it.
+
+    Weights are not the same on every processor: a test to which predictions or scores matter takes :func:`predicted`.
+    """
     from abawkit.data.splits.resplit import resplit
-    from abawkit.evaluation.ensemble import ensemble
     from abawkit.training.train import train
     from abawkit.workspace import Workspace
 
     root = copy_of(extracted, tmp_path_factory.mktemp("trained") / "workspace")
     workspace = Workspace.open(root, environ={})
     resplit(workspace, "4:1")
-    ensemble(workspace, [train(workspace, "F1"), train(workspace, "F4")])
+    for system in ("F1", "F4"):
+        train(workspace, system)
+    return root
+
+
+@pytest.fixture(scope="session")
+def predicted(trained: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The same with known predictions in both runs, and an ensemble of them; do not write into it."""
+    from abawkit.evaluation.ensemble import ensemble
+    from abawkit.workspace import Workspace
+    from tests.known_predictions import give_all_predictions
+
+    root = copy_of(trained, tmp_path_factory.mktemp("predicted") / "workspace")
+    workspace = Workspace.open(root, environ={})
+    give_all_predictions(workspace)
+    ensemble(workspace)
     return root
 
 
@@ -93,6 +110,12 @@ def extracted_copy(extracted: Path, tmp_path: Path) -> Path:
 def trained_copy(trained: Path, tmp_path: Path) -> Path:
     """A copy of :func:`trained` that the test may change."""
     return copy_of(trained, tmp_path / "workspace")
+
+
+@pytest.fixture
+def predicted_copy(predicted: Path, tmp_path: Path) -> Path:
+    """A copy of :func:`predicted` that the test may change."""
+    return copy_of(predicted, tmp_path / "workspace")
 
 
 @pytest.fixture

@@ -9,7 +9,9 @@ from typing import Any
 
 import pytest
 
+from abawkit.workspace import Workspace
 from tests.cli.program import run
+from tests.known_predictions import give_all_predictions
 
 
 def run_json(folder: Path, *arguments: str, code: int = 0) -> dict[str, Any]:
@@ -50,38 +52,40 @@ def test_the_four_everyday_commands(extracted_copy: Path) -> None:
         "submit --out submissions/team.csv",
         "check submissions/team.csv",
     ):
+        if line.startswith("submit"):
+            give_all_predictions(Workspace.open(extracted_copy, environ={}))
         result = run(extracted_copy, *line.split())
         assert result.exit_code == 0, result.output
     assert (extracted_copy / "submissions" / "team.csv.json").exists()
 
 
-def test_from_a_folder_below_and_with_an_option(trained: Path, tmp_path: Path) -> None:
-    assert "F4-4to1" in run(trained / "runs", "runs", "list").stdout
-    assert "F4-4to1" in run(tmp_path, "runs", "list", "--workspace", str(trained)).stdout
+def test_from_a_folder_below_and_with_an_option(predicted: Path, tmp_path: Path) -> None:
+    assert "F4-4to1" in run(predicted / "runs", "runs", "list").stdout
+    assert "F4-4to1" in run(tmp_path, "runs", "list", "--workspace", str(predicted)).stdout
 
 
-def test_agreed_json_keys(trained: Path) -> None:
-    report = run_json(trained, "validate")
+def test_agreed_json_keys(predicted: Path) -> None:
+    report = run_json(predicted, "validate")
     assert report["ok"] is True and report["counts"]["train"] == 36
     assert set(report["findings"][0]) == {"code", "severity", "path", "line", "message", "got", "expected"}
-    stores = run_json(trained, "extract")
+    stores = run_json(predicted, "extract")
     assert set(stores) == {"ok", "stores", "failures", "findings"}
     keys = {"modality", "path", "signature", "clips", "present", "missing", "failed", "frames"}
     assert all(keys <= set(store) for store in stores["stores"])
     for arguments in (["train", "--system", "F4"], ["evaluate", "F4"], ["runs", "show", "F4"]):
-        record = run_json(trained, *arguments)
+        record = run_json(predicted, *arguments)
         assert {"run", "system", "split", "seed", "scores"} <= set(record)
         valid = record["scores"]["valid"]
         assert valid["n"] == 12 and {"mean_pearson", "pearson", "mean_ccc"} <= set(valid) and len(valid["pearson"]) == 6
-    assert len(run_json(trained, "runs", "list")["runs"]) == 3
-    assert run_json(trained, "stats")["splits"]["train"]["clips"] == 36
-    assert run_json(trained, "config", "show")["settings"]["extract.preset"]["value"] == "lite"
-    assert run_json(trained, "systems", "list")["systems"][0]["name"] == "F1"
-    assert run_json(trained, "systems", "show", "f5")["hyperparameters"]["frozen_encoders"] is True
-    assert run_json(trained, "resplit", "--ratio", "4:1")["split"].startswith("4to1")
+    assert len(run_json(predicted, "runs", "list")["runs"]) == 3
+    assert run_json(predicted, "stats")["splits"]["train"]["clips"] == 36
+    assert run_json(predicted, "config", "show")["settings"]["extract.preset"]["value"] == "lite"
+    assert run_json(predicted, "systems", "list")["systems"][0]["name"] == "F1"
+    assert run_json(predicted, "systems", "show", "f5")["hyperparameters"]["frozen_encoders"] is True
+    assert run_json(predicted, "resplit", "--ratio", "4:1")["split"].startswith("4to1")
 
 
-def test_human_output(trained: Path) -> None:
+def test_human_output(predicted_copy: Path) -> None:
     for arguments, words in {
         ("validate",): ["Findings", "F105", "no errors"],
         ("stats",): ["Labels", "Empathic Pain", "KS"],
@@ -96,7 +100,7 @@ def test_human_output(trained: Path) -> None:
         ("resplit",): ["not subject-safe"],
         ("evaluate", "F1", "--on", "test", "--labels", "hidden.csv"): ["12 test clips"],
     }.items():
-        result = run(trained, *arguments)
+        result = run(predicted_copy, *arguments)
         assert result.exit_code == 0, result.output
         for word in words:
             assert word in result.output, (arguments, result.output)
@@ -136,14 +140,14 @@ def test_human_output(trained: Path) -> None:
     ],
 )
 def test_every_refusal_is_one_message_with_its_code(
-    trained_copy: Path, tmp_path: Path, arguments: list[str], code: int, words: str
+    predicted_copy: Path, tmp_path: Path, arguments: list[str], code: int, words: str
 ) -> None:
     if arguments[0] == "demo":
         (tmp_path / "other").mkdir()
         (tmp_path / "other" / "thesis.tex").touch()
         folder = tmp_path / "other"
     else:
-        folder = trained_copy
+        folder = predicted_copy
     assert words in fails(folder, *arguments, code=code).replace("\n", " ")
     assert not list(tmp_path.glob("x*")) and not (tmp_path.parent / "x").exists()
 
@@ -160,13 +164,13 @@ def test_init(small_challenge: Path, tmp_path: Path) -> None:
     assert "unknown preset" in fails(tmp_path, "init", str(small_challenge), "--preset", "x", code=2)
 
 
-def test_check_finds_and_exits_with_3(trained: Path, tmp_path: Path) -> None:
+def test_check_finds_and_exits_with_3(predicted: Path, tmp_path: Path) -> None:
     bad = tmp_path / "bad.csv"
     bad.write_text("Filename,Joy\n")
-    result = run(trained, "check", str(bad))
+    result = run(predicted, "check", str(bad))
     assert result.exit_code == 3 and "S501" in result.stdout
-    assert run_json(trained, "check", str(bad), code=3)["ok"] is False
-    assert run_json(tmp_path, "check", str(bad), "--data", str(trained / "challenge"), code=3)["counts"]["rows"] == 0
+    assert run_json(predicted, "check", str(bad), code=3)["ok"] is False
+    assert run_json(tmp_path, "check", str(bad), "--data", str(predicted / "challenge"), code=3)["counts"]["rows"] == 0
     assert "S514" in run(tmp_path, "check", str(bad)).stdout  # outside a workspace the test ids are not known
 
 
@@ -262,9 +266,9 @@ def loaded_modules(*arguments: str, folder: Path) -> set[str]:
 @pytest.mark.parametrize(
     "arguments", [["--help"], ["validate"], ["check", "team.csv"], ["config", "show"]], ids=" ".join
 )
-def test_light_commands_do_not_import_torch(trained_copy: Path, arguments: list[str]) -> None:
-    (trained_copy / "team.csv").write_text("x\n")
-    loaded = loaded_modules(*arguments, folder=trained_copy)
+def test_light_commands_do_not_import_torch(predicted_copy: Path, arguments: list[str]) -> None:
+    (predicted_copy / "team.csv").write_text("x\n")
+    loaded = loaded_modules(*arguments, folder=predicted_copy)
     assert "abawkit.cli.app" in loaded
     assert not loaded & {"torch", "transformers", "sklearn"}
     if arguments == ["--help"]:

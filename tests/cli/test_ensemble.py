@@ -1,4 +1,7 @@
-"""Fold training, out-of-fold ensembles and refits as a person types them, through real training of a few epochs."""
+"""Fold training, out-of-fold ensembles and refits as a person types them, through real training of a few epochs.
+
+What the runs then predict is drawn, so that the ensembles do not depend on the weights.
+"""
 
 import json
 from pathlib import Path
@@ -13,6 +16,7 @@ from abawkit.metrics import score
 from abawkit.runs.run import Run, list_runs
 from tests.cli.program import run
 from tests.evaluation.made_runs import clip_ids, drawn_labels, make_run, make_workspace
+from tests.known_predictions import give_all_predictions, give_predictions
 from tests.random_stores import TEST, TRAIN, VALID, random_workspace
 
 CONFIG = """
@@ -55,6 +59,7 @@ def test_a_fold_set_is_trained_and_combined_out_of_fold(tmp_path: Path) -> None:
     made = record(tmp_path, "train", "--system", "F1,F2", "--fold", "all", *in_turn)
     assert [each["system"] for each in made["runs"]] == ["F1"] * 3 + ["F2"] * 3
 
+    give_all_predictions(workspace)
     found = record(tmp_path, "ensemble", "--oof", "--method", "zmean")
     assert list(found["members"]) == ["F1 3fold-s42", "F2 3fold-s42"]
     ensemble = Run.open(Path(found["run"]))
@@ -89,12 +94,14 @@ def test_a_refit_predicts_the_test_clips_in_its_parents_place(tmp_path: Path, mo
     workspace = random_workspace(tmp_path, CONFIG + "[submit]\nmin_shared = 20\n")
     for system in ("F1", "F2"):
         record(tmp_path, "train", "--system", system)
+    give_all_predictions(workspace)
     plain = record(tmp_path, "ensemble", "--method", "nnls")
     result = run(tmp_path, "ensemble", "--with-refits")
     assert result.exit_code == 2 and "abawkit train --refit F1" in result.stderr
     assert run(tmp_path, "train", "--refit", "F2", "--fold", "all").exit_code == 2
     parent = Path(record(tmp_path, "train", "--refit", "F2")["parent"])
     refit = next(each for each in list_runs(workspace) if each.parent is not None)
+    give_predictions(refit)
     result = run(tmp_path, "ensemble", "--method", "nnls", "--with-refits")
     assert result.exit_code == 0, result.output
     told = " ".join(result.stdout.split())

@@ -69,23 +69,23 @@ def test_what_is_not_there_is_said(fresh: Path) -> None:
         (["evaluate", "F1", "--groups", "challenge/train_split.csv"], 2, "none of the scored clips"),
     ],
 )
-def test_refusals(trained: Path, arguments: list[str], code: int, words: str) -> None:
-    result = run(trained, *arguments)
+def test_refusals(predicted: Path, arguments: list[str], code: int, words: str) -> None:
+    result = run(predicted, *arguments)
     assert result.exit_code == code and words in flat(result.stderr), result.output
-    record = json.loads(run(trained, *arguments, "--json").stdout)
+    record = json.loads(run(predicted, *arguments, "--json").stdout)
     assert record["ok"] is False and record["exit_code"] == code
 
 
-def test_evaluate_by_groups(trained_copy: Path) -> None:
-    by_clip = flat(run(trained_copy, "evaluate", "F1").stdout)
+def test_evaluate_by_groups(predicted_copy: Path) -> None:
+    by_clip = flat(run(predicted_copy, "evaluate", "F1").stdout)
     assert "95 % interval of the mean r: BCa [" in by_clip
     assert "by clip (clip-level, likely too narrow: clips share persons and seed videos)" in by_clip
-    groups = trained_copy / "who.csv"
+    groups = predicted_copy / "who.csv"
     groups.write_text("Filename,who,age\n" + "".join(f"{n:05d},s{n // 2},30\n" for n in range(60)))
-    by_subject = flat(run(trained_copy, "evaluate", "F1", "--groups", "who.csv").stdout)
+    by_subject = flat(run(predicted_copy, "evaluate", "F1", "--groups", "who.csv").stdout)
     assert "by 12 subjects: few, so the interval is rough" in by_subject
     assert "'who' is taken as the group" in by_subject
-    result = run(trained_copy, "evaluate", "F1", "--groups", "who.csv", "--json")
+    result = run(predicted_copy, "evaluate", "F1", "--groups", "who.csv", "--json")
     record = json.loads(result.stdout)
     valid = record["scores"]["valid"]
     assert valid["interval_groups"]["kind"] == "subject" and valid["interval_units"] == 12

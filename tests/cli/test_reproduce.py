@@ -5,7 +5,9 @@ from pathlib import Path
 
 import pytest
 
+from abawkit.workspace import Workspace
 from tests.cli.program import run as abawkit
+from tests.known_predictions import give_all_predictions
 from tests.random_stores import random_workspace
 
 FEW = "".join(f"{stage}_epochs = 3\n" for stage in ("text", "audio", "vision", "motion", "fusion"))
@@ -53,6 +55,7 @@ def test_refit_and_what_can_be_done_with_it(root: Path) -> None:
     assert abawkit(root, "runs", "list").exit_code == 0
     refused = abawkit(root, "evaluate", again)
     assert refused.exit_code == 1 and "trained on all labelled clips" in " ".join(refused.stderr.split())
+    give_all_predictions(Workspace.open(root, environ={}))
     written = abawkit(root, "submit", "--run", again, "--out", "all.csv")
     assert written.exit_code == 0, written.output
     assert abawkit(root, "train", "--refit", again).exit_code == 2

@@ -121,7 +121,7 @@ def test_refusals(fresh: Path, arguments: list[str], words: str) -> None:
     assert not (fresh / "splits").exists() and not (fresh.parent / "x").exists()
 
 
-def test_the_words_travel_with_the_runs(trained_copy: Path) -> None:
+def test_the_words_travel_with_the_runs(predicted_copy: Path) -> None:
     words = "not subject-safe: without subject ids one person's clips can be on both sides, which flatters scores"
     for arguments in (
         ["train", "--system", "F4"],
@@ -133,9 +133,9 @@ def test_the_words_travel_with_the_runs(trained_copy: Path) -> None:
         ["submit", "--out", "x.csv", "--run", "F4"],
         ["submit", "--out", "y.csv"],
     ):
-        assert words in said(trained_copy, *arguments), arguments
+        assert words in said(predicted_copy, *arguments), arguments
     for arguments in (["train", "--system", "F1"], ["runs", "show", "F1"], ["submit", "--out", "z.csv", "--run", "F1"]):
-        assert "not subject-safe" not in said(trained_copy, *arguments), arguments
+        assert "not subject-safe" not in said(predicted_copy, *arguments), arguments
     for arguments in (
         ["train", "--system", "F4"],
         ["evaluate", "F4"],
@@ -143,10 +143,10 @@ def test_the_words_travel_with_the_runs(trained_copy: Path) -> None:
         ["ensemble"],
         ["submit", "--out", "x.csv", "--run", "F4"],
     ):
-        record = run_json(trained_copy, *arguments)
+        record = run_json(predicted_copy, *arguments)
         assert record["subject_safe"] is False and record["subject_note"] == words, arguments
-    listed = {record["system"]: record for record in run_json(trained_copy, "runs", "list")["runs"]}
+    listed = {record["system"]: record for record in run_json(predicted_copy, "runs", "list")["runs"]}
     assert listed["F1"]["subject_safe"] is True and listed["ensemble"]["subject_note"] == words
-    for path in (trained_copy / "runs").glob("F4*/config.json"):
+    for path in (predicted_copy / "runs").glob("F4*/config.json"):
         assert json.loads(path.read_text())["subject_note"] == words
-    assert json.loads((trained_copy / "x.csv.json").read_text())["subject_note"] == words
+    assert json.loads((predicted_copy / "x.csv.json").read_text())["subject_note"] == words

@@ -74,9 +74,9 @@ def test_demo(tmp_path: Path) -> None:
     assert code == 130 and "Traceback" not in stderr
 
 
-def test_a_reader_that_goes_away_is_no_error(trained: Path) -> None:
+def test_a_reader_that_goes_away_is_no_error(predicted: Path) -> None:
     command = f"{sys.executable} -m abawkit validate --json | head -c 1"
-    done = subprocess.run(["bash", "-c", command], cwd=trained, capture_output=True, text=True, check=False)
+    done = subprocess.run(["bash", "-c", command], cwd=predicted, capture_output=True, text=True, check=False)
     assert done.stdout == "{" and done.stderr == ""
 
 

@@ -20,6 +20,7 @@ from abawkit.workspace import Workspace
 from tests.evaluation.clustered import coverage
 from tests.evaluation.votes import TRUE_R, false_positives, world
 from tests.evaluation.votes import coverage as coverage_of_votes
+from tests.known_predictions import give_predictions
 
 
 def noisy(clips: int, targets: int, seed: int) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
@@ -153,8 +154,8 @@ def test_two_targets_of_macro_f1_are_averaged() -> None:
 
 
 @pytest.fixture
-def workspace(trained_copy: Path) -> Workspace:
-    return Workspace.open(trained_copy, environ={})
+def workspace(predicted_copy: Path) -> Workspace:
+    return Workspace.open(predicted_copy, environ={})
 
 
 def test_evaluate_by_a_groups_file(workspace: Workspace) -> None:
@@ -200,6 +201,7 @@ def test_a_split_by_groups_gives_its_groups(workspace: Workspace) -> None:
     write_groups(path, workspace.task, {clip: f"person {n // 2}" for n, clip in enumerate(ids)}, "proxy_person")
     split = resplit(workspace, "4:1", groups=path)
     run = train(workspace, "F3", split=split.name)
+    give_predictions(run)
     found = evaluate(workspace, run)
     assert found.groups is not None and found.interval.units == 6 and "6 guessed persons (proxy)" in found.resampled_by
     labels = workspace.root / "hidden.csv"

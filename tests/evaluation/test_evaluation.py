@@ -18,8 +18,8 @@ from abawkit.workspace import Workspace
 
 
 @pytest.fixture
-def workspace(trained: Path) -> Workspace:
-    return Workspace.open(trained, environ={})
+def workspace(predicted: Path) -> Workspace:
+    return Workspace.open(predicted, environ={})
 
 
 def test_the_score_is_the_mean_of_scipys_r(workspace: Workspace) -> None:
@@ -116,8 +116,8 @@ def test_ensembles_that_cannot_be(workspace: Workspace) -> None:
     assert ensemble(workspace, [f4, f1]).name == ensemble(workspace, [f1, f4]).name
 
 
-def test_members_must_have_predicted_the_same_test_clips(trained_copy: Path) -> None:
-    workspace = Workspace.open(trained_copy, environ={})
+def test_members_must_have_predicted_the_same_test_clips(predicted_copy: Path) -> None:
+    workspace = Workspace.open(predicted_copy, environ={})
     f1 = find_run(workspace, "F1")
     path = f1.path / "predictions" / "test.csv"
     lines = path.read_text().splitlines()
@@ -130,8 +130,8 @@ def test_members_must_have_predicted_the_same_test_clips(trained_copy: Path) -> 
 
 
 @pytest.mark.parametrize("text", ["", "a,b\n1,2\n", "Filename,Joy\n00000,x\n"])
-def test_a_prediction_file_that_is_not_ours(trained_copy: Path, text: str) -> None:
-    run = find_run(Workspace.open(trained_copy, environ={}), "F1")
+def test_a_prediction_file_that_is_not_ours(predicted_copy: Path, text: str) -> None:
+    run = find_run(Workspace.open(predicted_copy, environ={}), "F1")
     (run.path / "predictions" / "valid.csv").write_text(text)
     with pytest.raises(AbawkitError, match="no prediction file of ours"):
         run.predictions("valid", EMI)
@@ -147,10 +147,10 @@ def test_finding_runs(workspace: Workspace) -> None:
             find_run(workspace, name)
 
 
-def test_a_clip_that_any_run_was_trained_on_is_not_shared(trained_copy: Path) -> None:
+def test_a_clip_that_any_run_was_trained_on_is_not_shared(predicted_copy: Path) -> None:
     import json
 
-    workspace = Workspace.open(trained_copy, environ={})
+    workspace = Workspace.open(predicted_copy, environ={})
     runs = [find_run(workspace, "F1"), find_run(workspace, "F4")]
     before = shared_held_out(runs)
     clips = json.loads((runs[1].path / "clips.json").read_text())

@@ -25,6 +25,7 @@ from abawkit.layout.folder import ChallengeFolder
 from abawkit.progress import Task
 from abawkit.workspace import Workspace
 from tests.cli.program import run
+from tests.known_predictions import give_all_predictions
 
 CLIPS = 120
 
@@ -194,6 +195,7 @@ def test_the_walk_a_person_types(tmp_path: Path) -> None:
     epochs = [f"--set=training.{stage}_epochs=1" for stage in ("text", "audio", "vision", "fusion")]
     assert "22 validation clips" in said(root, "train", "--system", "F1", *epochs)
     name = next((root / "runs").iterdir()).name
+    give_all_predictions(Workspace.open(root, environ={}))
     scored = json.loads(run(root, "evaluate", name, "--on", "test", "--labels", HIDDEN, "--json").stdout)
     assert scored["scores"]["test"]["n"] == 22
     said(root, "submit", "--run", name, "--out", "team.csv")

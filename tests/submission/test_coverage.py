@@ -48,8 +48,8 @@ def test_a_worse_test_set_is_refused(valid: tuple[int, int], test: tuple[int, in
         seen.refuse_worse()
 
 
-def test_the_counts_are_those_of_the_predictions(trained_copy: Path) -> None:
-    workspace = Workspace.open(trained_copy, environ={})
+def test_the_counts_are_those_of_the_predictions(predicted_copy: Path) -> None:
+    workspace = Workspace.open(predicted_copy, environ={})
     run = find_run(workspace, "F4")
     seen = look(workspace, run)
     assert [each.store.partition("/")[0] for each in seen.stores] == ["audio", "motion", "text", "vision"]
@@ -63,14 +63,14 @@ def test_the_counts_are_those_of_the_predictions(trained_copy: Path) -> None:
     assert look(workspace, ensemble) == seen  # its members are F1 and F4
 
 
-def test_what_is_not_known_is_said(trained_copy: Path) -> None:
-    workspace = Workspace.open(trained_copy, environ={})
+def test_what_is_not_known_is_said(predicted_copy: Path) -> None:
+    workspace = Workspace.open(predicted_copy, environ={})
     (ensemble,) = [one for one in list_runs(workspace) if one.is_ensemble]
     shutil.rmtree(workspace.features / "audio")
     seen = look(workspace, ensemble)
     assert [each.store.partition("/")[0] for each in seen.stores] == ["motion", "text", "vision"]
     assert len(seen.unknown) == 1 and "audio/" in seen.unknown[0]
-    result = abawkit(trained_copy, "submit", "--out", "a.csv")
+    result = abawkit(predicted_copy, "submit", "--out", "a.csv")
     assert result.exit_code == 0 and "is not known" in " ".join(result.stdout.split())
     shutil.rmtree(find_run(workspace, "F1").path)
     with pytest.raises(AbawkitError):
@@ -78,38 +78,38 @@ def test_what_is_not_known_is_said(trained_copy: Path) -> None:
     assert any("cannot be read" in line for line in look(workspace, ensemble).unknown)
 
 
-def test_submitting_in_spite_of_it(trained_copy: Path) -> None:
-    workspace = Workspace.open(trained_copy, environ={})
+def test_submitting_in_spite_of_it(predicted_copy: Path) -> None:
+    workspace = Workspace.open(predicted_copy, environ={})
     run = find_run(workspace, "F1")
     seen = RunCoverage((store((0, 4588), (1490, 4586)),), ())
     with pytest.raises(FindingsError, match=r"32\.5% of the test clips lack it, 0\.0% of the validation") as caught:
         submit(workspace, Path("a.csv"), run=run, seen=seen)
     assert caught.value.todo and "--accept-coverage" in caught.value.todo
-    assert not (trained_copy / "a.csv").exists()
+    assert not (predicted_copy / "a.csv").exists()
     made = submit(workspace, Path("a.csv"), run=run, seen=seen, accept_coverage=True)
     assert made.record["coverage_accepted"] is True
     assert made.record["coverage"]["stores"]["audio/custom-0"]["test"]["missing"] == 1490
 
 
-def test_the_command(trained_copy: Path) -> None:
-    workspace = Workspace.open(trained_copy, environ={})
+def test_the_command(predicted_copy: Path) -> None:
+    workspace = Workspace.open(predicted_copy, environ={})
     (ensemble,) = [one for one in list_runs(workspace) if one.is_ensemble]
-    result = abawkit(trained_copy, "submit", "--ensemble", ensemble.name, "--out", "a.csv", "--decimals", "4")
+    result = abawkit(predicted_copy, "submit", "--ensemble", ensemble.name, "--out", "a.csv", "--decimals", "4")
     assert result.exit_code == 0 and result.stdout.index("What the features have") < result.stdout.index("wrote ")
-    record = json.loads((trained_copy / "a.csv.json").read_text())
+    record = json.loads((predicted_copy / "a.csv.json").read_text())
     assert record["form"] == {"int_ids": False, "clip": True, "decimals": 4}
     assert {one["name"] for one in record["runs"]} == set(ensemble.config["members"])
     run = find_run(workspace, "F1").name
-    assert abawkit(trained_copy, "submit", "--ensemble", run, "--out", "b.csv").exit_code == 2
-    assert abawkit(trained_copy, "submit", "--ensemble", run, "--run", run, "--out", "b.csv").exit_code == 2
+    assert abawkit(predicted_copy, "submit", "--ensemble", run, "--out", "b.csv").exit_code == 2
+    assert abawkit(predicted_copy, "submit", "--ensemble", run, "--run", run, "--out", "b.csv").exit_code == 2
 
 
-def test_submitting_from_saved_predictions_does_not_import_torch(trained_copy: Path) -> None:
+def test_submitting_from_saved_predictions_does_not_import_torch(predicted_copy: Path) -> None:
     code = (
         "import sys\nsys.argv = ['abawkit', 'submit', '--out', 'team.csv']\n"
         "from abawkit.cli.app import app\ntry:\n    app()\nexcept SystemExit as end:\n    print(end.code)\n"
         "print(*sorted(sys.modules))"
     )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=trained_copy, check=True)
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=predicted_copy, check=True)
     *_, ended, modules = done.stdout.splitlines()
     assert ended == "0" and not {"torch", "transformers", "sklearn", "scipy.stats"} & set(modules.split())

@@ -79,12 +79,12 @@ def test_the_command(workspace: Workspace) -> None:
     assert result.exit_code == 2 and "--out and --sent exclude each other" in result.stderr
 
 
-def test_writing_tells_that_few_are_left(trained_copy: Path) -> None:
+def test_writing_tells_that_few_are_left(predicted_copy: Path) -> None:
     for number in range(5):
-        (trained_copy / f"{number}.csv").write_text(f"{number}\n")
-        written = abawkit(trained_copy, "submit", "--run", "F4", "--out", "submissions/a.csv")
+        (predicted_copy / f"{number}.csv").write_text(f"{number}\n")
+        written = abawkit(predicted_copy, "submit", "--run", "F4", "--out", "submissions/a.csv")
         assert written.exit_code == 0
         assert ("4 of 5 entries are sent: it would be the last" in written.stdout) == (number == 4)
-        assert abawkit(trained_copy, "submit", "--sent", f"{number}.csv").exit_code == 0
-    written = abawkit(trained_copy, "submit", "--run", "F4", "--out", "submissions/a.csv")
+        assert abawkit(predicted_copy, "submit", "--sent", f"{number}.csv").exit_code == 0
+    written = abawkit(predicted_copy, "submit", "--run", "F4", "--out", "submissions/a.csv")
     assert "5 of 5 entries are sent: none is left for this file" in written.stdout

@@ -28,12 +28,12 @@ def test_the_versions_are_those_installed() -> None:
     assert found["python"] == platform.python_version() and list(found) == ["abawkit", "python", "torch", "numpy"]
 
 
-def test_what_the_record_holds(trained_copy: Path) -> None:
-    workspace = Workspace.open(trained_copy, environ={})
+def test_what_the_record_holds(predicted_copy: Path) -> None:
+    workspace = Workspace.open(predicted_copy, environ={})
     (ensemble,) = [one for one in list_runs(workspace) if one.is_ensemble]
     made = submit(workspace, Path("a.csv"), run=ensemble, accept_coverage=True)
     record = read_record(made.path)
-    assert record == json.loads((trained_copy / "a.csv.json").read_text())
+    assert record == json.loads((predicted_copy / "a.csv.json").read_text())
     assert record["versions"] == versions() and record["sha256"] == digest_file(made.path)
     ids = load_official(ChallengeFolder.open(workspace.data, workspace.task)).test_ids
     for entry in record["runs"]:
@@ -53,8 +53,8 @@ def test_what_the_record_holds(trained_copy: Path) -> None:
     assert sorted(combines["averaged"]) == sorted(entry["name"] for entry in record["runs"])
 
 
-def test_what_is_not_known_is_null(trained_copy: Path) -> None:
-    workspace = Workspace.open(trained_copy, environ={})
+def test_what_is_not_known_is_null(predicted_copy: Path) -> None:
+    workspace = Workspace.open(predicted_copy, environ={})
     run = find_run(workspace, "F1")
     shutil.rmtree(workspace.features / "audio")
     (run.path / "env.json").unlink()
@@ -76,10 +76,10 @@ def test_what_is_not_known_is_null(trained_copy: Path) -> None:
         {"run": 5},
     ],
 )
-def test_a_record_that_says_too_little_is_refused(trained_copy: Path, change: dict[str, object]) -> None:
-    workspace = Workspace.open(trained_copy, environ={})
+def test_a_record_that_says_too_little_is_refused(predicted_copy: Path, change: dict[str, object]) -> None:
+    workspace = Workspace.open(predicted_copy, environ={})
     made = submit(workspace, Path("a.csv"), run=find_run(workspace, "F1"), accept_coverage=True)
-    beside = trained_copy / "a.csv.json"
+    beside = predicted_copy / "a.csv.json"
     beside.write_text(json.dumps(json.loads(beside.read_text()) | change))
     with pytest.raises(AbawkitError, match="does not say how the file was made"):
         read_record(made.path)

@@ -157,14 +157,14 @@ def test_the_test_clips_are_those_of_the_official_splits(tmp_path: Path) -> None
         official_test_ids(ChallengeFolder.open(workspace.data, EMI))
 
 
-def test_what_it_is_compared_with(trained_copy: Path) -> None:
-    workspace = Workspace.open(trained_copy, environ={})
+def test_what_it_is_compared_with(predicted_copy: Path) -> None:
+    workspace = Workspace.open(predicted_copy, environ={})
     path = workspace.submissions / "team.csv"
     folder = ChallengeFolder.open(workspace.data, EMI)
     labels = find_reference(workspace, path, folder)
     assert labels is not None and labels.labels and find_reference(workspace, path, None) is None
     run = find_run(workspace, "F4")
-    assert abawkit(trained_copy, "submit", "--run", run.name, "--out", "submissions/team.csv").exit_code == 0
+    assert abawkit(predicted_copy, "submit", "--run", run.name, "--out", "submissions/team.csv").exit_code == 0
     reference = find_reference(workspace, path, folder)
     assert reference is not None and not reference.labels and run.name in reference.words
     np.testing.assert_array_equal(reference.values, np.clip(run.predictions("valid", EMI).values, 0, 1))
@@ -174,44 +174,44 @@ def test_what_it_is_compared_with(trained_copy: Path) -> None:
         find_reference(workspace, path, folder)
 
 
-def test_the_command(trained_copy: Path) -> None:
-    path = trained_copy / "submissions" / "team.csv"
-    assert abawkit(trained_copy, "submit", "--out", "submissions/team.csv").exit_code == 0
-    (trained_copy / "submissions" / "first.csv").write_bytes(path.read_bytes())
-    result = abawkit(trained_copy, "check", "submissions/team.csv")
+def test_the_command(predicted_copy: Path) -> None:
+    path = predicted_copy / "submissions" / "team.csv"
+    assert abawkit(predicted_copy, "submit", "--out", "submissions/team.csv").exit_code == 0
+    (predicted_copy / "submissions" / "first.csv").write_bytes(path.read_bytes())
+    result = abawkit(predicted_copy, "check", "submissions/team.csv")
     assert result.exit_code == 0 and "same values as first.csv" in result.stdout
     assert "the same values as first.csv: a shot for no news" in result.stdout
-    record = json.loads(abawkit(trained_copy, "check", "submissions/team.csv", "--json").stdout)
+    record = json.loads(abawkit(predicted_copy, "check", "submissions/team.csv", "--json").stdout)
     assert record["about"]["earlier"][0]["same"] is True
     path.write_bytes(b"\xef\xbb\xbf" + path.read_bytes())
-    assert abawkit(trained_copy, "check", "submissions/team.csv").exit_code == 3
-    result = abawkit(trained_copy, "check", "submissions/team.csv", "--fix")
+    assert abawkit(predicted_copy, "check", "submissions/team.csv").exit_code == 3
+    result = abawkit(predicted_copy, "check", "submissions/team.csv", "--fix")
     assert result.exit_code == 0 and "byte-order mark taken away" in result.stdout
-    record = json.loads(abawkit(trained_copy, "check", "submissions/team.csv", "--fix", "--json").stdout)
+    record = json.loads(abawkit(predicted_copy, "check", "submissions/team.csv", "--fix", "--json").stdout)
     assert record["fixed"]["changes"] == ["byte-order mark taken away"]
 
 
-def test_submit_tells_how_near_earlier_files_are(trained_copy: Path) -> None:
-    (trained_copy / "elsewhere").mkdir()
-    assert abawkit(trained_copy, "submit", "--run", "F1", "--out", "elsewhere/far.csv").exit_code == 0
-    assert abawkit(trained_copy, "submit", "--sent", "elsewhere/far.csv", "--score", "0.57").exit_code == 0
-    assert abawkit(trained_copy, "submit", "--run", "F4", "--out", "submissions/near.csv").exit_code == 0
-    result = abawkit(trained_copy, "submit", "--run", "F4", "--decimals", "3", "--out", "submissions/team.csv")
+def test_submit_tells_how_near_earlier_files_are(predicted_copy: Path) -> None:
+    (predicted_copy / "elsewhere").mkdir()
+    assert abawkit(predicted_copy, "submit", "--run", "F1", "--out", "elsewhere/far.csv").exit_code == 0
+    assert abawkit(predicted_copy, "submit", "--sent", "elsewhere/far.csv", "--score", "0.57").exit_code == 0
+    assert abawkit(predicted_copy, "submit", "--run", "F4", "--out", "submissions/near.csv").exit_code == 0
+    arguments = ("submit", "--run", "F4", "--decimals", "3", "--out", "submissions/team.csv")
+    result = abawkit(predicted_copy, *arguments)
     assert result.exit_code == 0
     near, far = (line for line in result.stdout.splitlines() if "near.csv" in line or "far.csv" in line)
     assert near.startswith("nearly the same as near.csv, r 1.000: a shot for little news")
     assert far.startswith("far.csv (sent; it scored 0.57): mean r ")
-    again = abawkit(trained_copy, "submit", "--run", "F4", "--decimals", "3", "--out", "submissions/team.csv", "--json")
-    record = json.loads(again.stdout)
+    record = json.loads(abawkit(predicted_copy, *arguments, "--json").stdout)
     assert [(Path(one["file"]).name, one["sent"], one["score"]) for one in record["earlier"]] == [
         ("near.csv", False, None),
         ("far.csv", True, "0.57"),
     ]
     assert [finding["code"] for finding in record["check"]["findings"]] == ["S520"]
     assert record["entries"] == {"sent": 1, "allowed": 5}
-    first, other = (read_values(trained_copy / name, EMI)[1] for name in
+    first, other = (read_values(predicted_copy / name, EMI)[1] for name in
                     ("submissions/team.csv", "elsewhere/far.csv"))  # fmt: skip
     r = np.mean([np.corrcoef(first[:, e], other[:, e])[0, 1] for e in range(6)])
     assert record["earlier"][1]["r"] == pytest.approx(r, abs=1e-9)
-    (trained_copy / "elsewhere" / "far.csv").unlink()  # whose file is gone cannot be compared
-    assert abawkit(trained_copy, "check", "submissions/team.csv").stdout.count(".csv: mean r") == 0
+    (predicted_copy / "elsewhere" / "far.csv").unlink()  # whose file is gone cannot be compared
+    assert abawkit(predicted_copy, "check", "submissions/team.csv").stdout.count(".csv: mean r") == 0

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from abawkit.challenge import EMI
 from abawkit.errors import AbawkitError, FindingsError, UsageError
-from abawkit.runs.run import find_run, list_runs
+from abawkit.runs.run import find_run, list_runs, write_predictions
 from abawkit.submission.write import choose_run, render, submit
 from abawkit.workspace import Workspace
 from tests.submission.broken import text_of
@@ -32,13 +32,13 @@ def test_what_is_rendered_reads_back(values: list[list[float]], int_ids: bool) -
         np.testing.assert_allclose(read[clip], row, atol=5.01e-7)
 
 
-def test_submitting(trained_copy: Path) -> None:
-    workspace = Workspace.open(trained_copy, environ={})
+def test_submitting(predicted_copy: Path) -> None:
+    workspace = Workspace.open(predicted_copy, environ={})
     made = submit(workspace, Path("submissions/team.csv"))
-    assert made.path == trained_copy / "submissions" / "team.csv" and made.report.ok
+    assert made.path == predicted_copy / "submissions" / "team.csv" and made.report.ok
     (newest,) = [run for run in list_runs(workspace) if run.is_ensemble]
     assert made.record["run"] == newest.name  # without --run: the newest ensemble
-    record = json.loads((trained_copy / "submissions" / "team.csv.json").read_text())
+    record = json.loads((predicted_copy / "submissions" / "team.csv.json").read_text())
     assert {run["system"] for run in record["runs"]} == {"F1", "F4"} and record["rows"] == 12
     rows = list(csv.reader(made.path.read_text().splitlines()))
     ids = sorted(path.stem for path in (workspace.data / "test_data" / "raw").glob("*.mp4"))
@@ -54,8 +54,8 @@ def test_submitting(trained_copy: Path) -> None:
     submit(workspace, Path("submissions/team.csv"), run=find_run(workspace, "F1"), force=True)
 
 
-def test_a_file_that_would_be_refused_is_not_written(trained_copy: Path) -> None:
-    workspace = Workspace.open(trained_copy, environ={})
+def test_a_file_that_would_be_refused_is_not_written(predicted_copy: Path) -> None:
+    workspace = Workspace.open(predicted_copy, environ={})
     run = find_run(workspace, "F1")
     path = run.path / "predictions" / "test.csv"
     rows = list(csv.reader(path.read_text().splitlines()))
@@ -65,11 +65,11 @@ def test_a_file_that_would_be_refused_is_not_written(trained_copy: Path) -> None
     path.write_text(text_of(rows))
     with pytest.raises(FindingsError, match=r"S510.*every value of Joy is the same"):
         submit(workspace, Path("submissions/x.csv"), run=run)
-    assert not list((trained_copy / "submissions").glob("*")) or not (trained_copy / "submissions" / "x.csv").exists()
+    assert not (predicted_copy / "submissions" / "x.csv").exists()
 
 
-def test_test_clips_without_prediction_are_named(trained_copy: Path) -> None:
-    workspace = Workspace.open(trained_copy, environ={})
+def test_test_clips_without_prediction_are_named(predicted_copy: Path) -> None:
+    workspace = Workspace.open(predicted_copy, environ={})
     run = find_run(workspace, "F4")
     path = run.path / "predictions" / "test.csv"
     lines = path.read_text().splitlines()
@@ -79,14 +79,14 @@ def test_test_clips_without_prediction_are_named(trained_copy: Path) -> None:
     assert caught.value.todo and f"abawkit predict {run.name} --on test" in caught.value.todo
 
 
-def test_without_an_ensemble_the_best_run_on_shared_clips(trained_copy: Path) -> None:
-    workspace = Workspace.open(trained_copy, environ={})
+def test_without_an_ensemble_the_best_run_on_shared_clips(predicted_copy: Path) -> None:
+    workspace = Workspace.open(predicted_copy, environ={})
     for run in list_runs(workspace):
         if run.is_ensemble:
             shutil.rmtree(run.path)
     best = max(list_runs(workspace), key=lambda run: _shared_score(workspace, run.name))
     assert choose_run(workspace).name == best.name
-    strict = Workspace.open(trained_copy, environ={}, overrides={"submit.min_shared": 50})
+    strict = Workspace.open(predicted_copy, environ={}, overrides={"submit.min_shared": 50})
     with pytest.raises(UsageError, match="too few to say which is best"):
         choose_run(strict)
     shutil.rmtree(workspace.runs)
@@ -104,14 +104,18 @@ def _shared_score(workspace: Workspace, name: str) -> float:
     return score(EMI, predictions.truth_of(shared), predictions.of(shared)).primary
 
 
-def test_decimals_and_clipping(trained_copy: Path) -> None:
-    workspace = Workspace.open(trained_copy, environ={})
+def test_decimals_and_clipping(predicted_copy: Path) -> None:
+    workspace = Workspace.open(predicted_copy, environ={})
     run = find_run(workspace, "F4")
+    table = run.predictions("test", EMI).table
+    table.loc[table.index[:3], "Joy"] = [-0.25, 0.0, 1.5]
+    write_predictions(run.path / "predictions" / "test.csv", table)
+    outside = int(((table[list(EMI.targets)] < 0) | (table[list(EMI.targets)] > 1)).sum().sum())
     made = submit(workspace, Path("three.csv"), run=run, decimals=3, int_ids=True)
     second = made.path.read_text().splitlines()[1].split(",")
     assert second[0] == str(int(run.predictions("test", EMI).ids[0])) and len(second[1]) == 5
-    if made.record["clipped_values"]:
-        with pytest.raises(FindingsError, match="S509"):
-            submit(workspace, Path("raw.csv"), run=run, clip=False)
+    assert made.record["clipped_values"] == outside >= 2
+    with pytest.raises(FindingsError, match="S509"):
+        submit(workspace, Path("raw.csv"), run=run, clip=False)
     wide = replace(EMI, value_range=(-9.0, 9.0))
     assert submit(replace(workspace, task=wide), Path("wide.csv"), run=run).record["clipped_values"] == 0
