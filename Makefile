@@ -21,9 +21,7 @@ lint: install
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
-# numba looks at a compiled function's own file only, not at those that it calls.
 test: lint
-	@find abawkit -name '*.nb[ic]' -delete
 	$(BIN)/python -m pytest -n 2 --dist worksteal -q
 
 bench: install

@@ -20,6 +20,10 @@ from abawkit.errors import UsageError
 _ENV_PREFIX = "ABAWKIT_"
 #: Names the workspace, where the working folder does not.
 ENV_WORKSPACE = "ABAWKIT_WORKSPACE"
+#: What the keys of a system begin with; those that are not settings are checked when a system is loaded.
+_OF_SYSTEM = ("slots.", "fusion.", "training.")
+#: Settings that have another name now.
+_SUCCESSORS = {"training.threads": "training.workers"}
 
 
 def _listed(value: Any) -> Any:
@@ -109,11 +113,11 @@ class SplitSettings(_Section):
 
 
 class TrainingSettings(_Section):
-    """Training; a hyper-parameter that is not set is the system's own."""
+    """Training. Keys of a system, such as ``training.lr``, can stand beside these: see ``Settings.system``."""
 
     seed: int = Field(42, ge=0, description="seed of the training")
     device: str = Field("auto", description="auto, cpu, cuda or cuda:N")
-    threads: int = Field(0, ge=0, description="CPU threads of a training, 1 or 2; 0: 2 where there are two cores")
+    workers: int = Field(0, ge=0, le=1024, description="trainings side by side on a CPU; 0: one per core")
     checkpoint_seconds: float = Field(10.0, ge=0, description="save the state for resuming this often")
     trackers: Annotated[
         tuple[Literal["auto", "tensorboard", "wandb", "trackio"], ...],
@@ -123,30 +127,6 @@ class TrainingSettings(_Section):
         description="who draws the epochs: tensorboard, wandb, trackio; auto: TensorBoard if it is installed; or none",
     )
     trackers_online: bool = Field(False, description="let wandb send the numbers to its server; else nothing is sent")
-    text_epochs: int | None = Field(None, ge=1, description="most epochs of the text stage")
-    audio_epochs: int | None = Field(None, ge=1, description="most epochs of the audio stage")
-    vision_epochs: int | None = Field(None, ge=1, description="most epochs of the vision stage")
-    motion_epochs: int | None = Field(None, ge=1, description="most epochs of the motion stage")
-    fusion_epochs: int | None = Field(None, ge=1, description="most epochs of the fusion stage")
-    batch_size: int | None = Field(None, ge=1, description="clips per batch")
-    lr: float | None = Field(None, gt=0, description="learning rate")
-    encoder_lr_scale: float | None = Field(None, ge=0, description="encoders' share of the rate during fusion")
-    weight_decay: float | None = Field(None, ge=0, description="AdamW weight decay")
-    clip_norm: float | None = Field(None, gt=0, description="gradient-norm clip")
-    patience: int | None = Field(None, ge=1, description="epochs without improvement before a unimodal stage stops")
-    fusion_patience: int | None = Field(None, ge=1, description="the same for the fusion stage")
-    dropout: float | None = Field(None, ge=0, lt=1, description="dropout")
-    modality_dropout: float | None = Field(None, ge=0, lt=1, description="modality dropout during fusion")
-    alpha: float | None = Field(None, ge=0, le=1, description="share of 1 - CCC in the loss; the rest is MSE")
-    min_delta: float | None = Field(None, ge=0, description="by how much the score has to grow to count as better")
-    lr_factor: float | None = Field(None, gt=0, lt=1, description="what a plateau multiplies the rates with")
-    hidden: int | None = Field(None, ge=1, description="size of the text, audio and vision embeddings")
-    motion_hidden: int | None = Field(None, ge=1, description="size of the motion embedding")
-    fusion_hidden: int | None = Field(None, ge=1, description="hidden size of the fusion regressor")
-    frozen_encoders: bool | None = Field(None, description="encoders are not updated during fusion")
-    missing: Literal["zero", "learned", "drop"] | None = Field(
-        None, description="a clip without audio, vision or motion: zeros (the authors'), a learned vector, or left out"
-    )
 
 
 class SubmitSettings(_Section):
@@ -164,6 +144,11 @@ class Settings(_Section):
     split: SplitSettings = SplitSettings()
     training: TrainingSettings = TrainingSettings()
     submit: SubmitSettings = SubmitSettings()
+    system: Mapping[str, Any] = Field(
+        default_factory=dict,
+        exclude=True,
+        description="keys of a system that replace its own: path or short name → value",
+    )
 
 
 @dataclass(frozen=True)
@@ -183,6 +168,8 @@ def setting_keys() -> dict[str, str]:
     """
     keys: dict[str, str] = {}
     for name, field in Settings.model_fields.items():
+        if field.exclude:
+            continue
         if isinstance(field.annotation, type) and issubclass(field.annotation, _Section):
             for inner, inner_field in field.annotation.model_fields.items():
                 keys[f"{name}.{inner}"] = inner_field.description or ""
@@ -207,7 +194,10 @@ def read_settings(
     flags = [Setting(key, value, "flag") for key, value in _known(overrides.items(), "flag") if value is not None]
     layers = [*_file_layer(path), *_environment_layer(environ), *flags]
     sources = {key: "default" for key in setting_keys()} | {layer.key: layer.source for layer in layers}
-    return _build({layer.key: layer.value for layer in layers}, sources), sources
+    values = {layer.key: layer.value for layer in layers}
+    system = {key: value for key, value in values.items() if key not in setting_keys()}
+    built = _build({key: value for key, value in values.items() if key not in system}, sources)
+    return built.model_copy(update={"system": system}), sources
 
 
 def flatten(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
@@ -228,7 +218,11 @@ def flatten(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
 def _known(items: Any, source: str) -> Iterator[tuple[str, Any]]:
     keys = setting_keys()
     for key, value in items:
-        if key not in keys:
+        if key in _SUCCESSORS:
+            raise UsageError(
+                "this setting has another name now", path=source, got=key, expected=_SUCCESSORS[key], todo="rename it"
+            )
+        if key not in keys and not key.startswith(_OF_SYSTEM):
             raise _unknown(key, source, list(keys))
         yield key, value
 
@@ -261,9 +255,13 @@ def _environment_layer(environ: Mapping[str, str]) -> list[Setting]:
         # Typer's completion uses names such as _ABAWKIT_COMPLETE, which do not begin with the prefix.
         if not name.startswith(_ENV_PREFIX) or name == ENV_WORKSPACE:
             continue
-        if name not in names:
+        section, _, key = name.removeprefix(_ENV_PREFIX).lower().partition("_")
+        if name in names:
+            layer.append(Setting(names[name], environ[name], f"environment {name}"))
+        elif section in ("training", "fusion"):
+            layer.append(Setting(f"{section}.{key}", environ[name], f"environment {name}"))
+        else:
             raise _unknown(name, "environment", [*names, ENV_WORKSPACE])
-        layer.append(Setting(names[name], environ[name], f"environment {name}"))
     return layer
 
 

@@ -9,7 +9,8 @@ import sys
 import threading
 from collections import deque
 from collections.abc import Callable, Generator, Sequence
-from concurrent.futures import Future, ProcessPoolExecutor
+from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor
+from concurrent.futures import wait as wait_for
 from concurrent.futures.process import BrokenProcessPool
 from itertools import islice
 from multiprocessing.connection import wait
@@ -53,6 +54,21 @@ class WorkerPool(ProcessPoolExecutor):
             if died:
                 raise BrokenProcessPool("a process died while it sent a result")
             # Whoever died is noticed by the executor itself, as a rule: one more round for that.
+            died = bool(wait([process.sentinel for process in self._alive()], timeout=0))
+
+    def first(self, futures: Sequence[Future[_Out]]) -> Future[_Out]:
+        """Returns one of the submitted calls that is done, the first to be; :meth:`result` has its result.
+
+        Raises:
+            BrokenProcessPool: As :meth:`result`.
+        """
+        died = False
+        while True:
+            done, _ = wait_for(futures, timeout=_LOOK, return_when=FIRST_COMPLETED)
+            if done:
+                return next(future for future in futures if future in done)
+            if died:
+                raise BrokenProcessPool("a process died while it sent a result")
             died = bool(wait([process.sentinel for process in self._alive()], timeout=0))
 
     def end(self) -> None:

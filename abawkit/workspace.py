@@ -23,6 +23,11 @@ CONFIG_NAME = "abawkit.toml"
 SIMULATION = "simulation.json"
 
 
+def find_root(start: Path) -> Path | None:
+    """Returns the folder of the workspace that ``start`` is, or lies in; None where there is none."""
+    return next((folder for folder in (start, *start.parents) if (folder / CONFIG_NAME).is_file()), None)
+
+
 @dataclass(frozen=True)
 class Workspace:
     """An opened workspace.
@@ -61,7 +66,7 @@ class Workspace:
         """
         environ = os.environ if environ is None else environ
         start = Path(start if start is not None else environ.get(ENV_WORKSPACE, ".")).absolute()
-        root = next((folder for folder in (start, *start.parents) if (folder / CONFIG_NAME).is_file()), None)
+        root = find_root(start)
         if root is None:
             raise UsageError(
                 "this folder is no workspace, nor is one above it",
@@ -150,7 +155,8 @@ class Workspace:
     def resolved(self) -> list[Setting]:
         """Returns every setting with its value and source, in the order of the settings."""
         flat = flatten(self.settings.model_dump())
-        return [Setting(key, flat[key], self.sources[key]) for key in setting_keys()]
+        own = [Setting(key, flat[key], self.sources[key]) for key in setting_keys()]
+        return [*own, *(Setting(key, value, self.sources[key]) for key, value in self.settings.system.items())]
 
 
 def init_workspace(

@@ -35,14 +35,13 @@ from abawkit.errors import ModalityMissing
 from abawkit.extractors.lite import LiteText
 from abawkit.layout.folder import Clip
 from abawkit.metrics import pearson
-from abawkit.models.encoders import EncoderConfig, UnimodalModel
-from abawkit.models.flat import flatten
+from abawkit.models.network import Network
+from abawkit.optim.optimizer import adamw, parameter_groups
 from abawkit.progress import SILENT
 from abawkit.systems.loader import load_system
 from abawkit.training.batches import ClipData
-from abawkit.training.compiled import CompiledTrainer
-from abawkit.training.loop import fit
-from abawkit.training.work import fit_plan
+from abawkit.training.loop import FitPlan, fit, predict_rows
+from abawkit.training.placement import InPlace
 
 SHARED = Path(__file__).parents[2] / "shared" / "data" / "EmoBank"
 TARGETS = tuple(f"{who} {what}" for who in ("writer", "reader") for what in "VAD")
@@ -89,32 +88,25 @@ def lite(texts: Sequence[str], dim: int) -> tuple[NDArray[np.float32], NDArray[n
 
 def train_encoder(sides: dict[str, ClipData], seed: int) -> tuple[Array, float, int]:
     """Returns test predictions ``[N, 6]`` of the text stage with the paper's recipe, the best dev r, and its epoch."""
-    hyper = load_system("F1").hyperparameters
-    plan = fit_plan(hyper, "text", seed, checkpoint_seconds=float("inf"))
+    system = load_system("F1")
+    how = system.training
+    plan = FitPlan("text", how.epochs, how.patience, how.batch_size, how.loss, how.schedule, seed=seed)
     torch.manual_seed(seed)
-    model = UnimodalModel(EncoderConfig("mlp", _width(sides), hyper.hidden, hyper.dropout), len(TARGETS))
-    flat = flatten([list(model.parameters())])
-    optimizer = torch.optim.AdamW(flat, lr=hyper.lr, weight_decay=hyper.weight_decay)
-    trainer = CompiledTrainer(model, sides["train"], optimizer, "text", plan.batch_size)
+    network = Network(system.network("text", {"text": sides["train"].frames["text"][0].shape[1]}, len(TARGETS)))
     with tempfile.TemporaryDirectory() as folder:
         fitted = fit(
-            model,
-            optimizer,
-            trainer,
-            sides["dev"],
+            network,
+            adamw(parameter_groups(network, lr=how.lr), how.weight_decay),
+            InPlace(sides["train"]),
+            InPlace(sides["dev"]),
             plan,
             TASK,
             state=Path(folder) / "state.pt",
             on_epoch=lambda fitted: None,
             progress=SILENT,
         )
-    return trainer.predict(sides["test"]), fitted.best_score, fitted.best_epoch + 1
-
-
-def _width(sides: dict[str, ClipData]) -> int:
-    text = sides["train"].text
-    assert text is not None
-    return text.shape[1]
+    predicted = predict_rows(network, lambda batch: network(batch.inputs).prediction, InPlace(sides["test"]))
+    return predicted, fitted.best_score, fitted.best_epoch + 1
 
 
 def ridge(features: Callable[[str], Any], truth: dict[str, Array]) -> tuple[Array, float]:
@@ -155,7 +147,8 @@ def main(folder: Path, seeds: int, dim: int) -> None:
     for side, (values, present) in features.items():
         text = torch.nn.functional.normalize(torch.from_numpy(values), dim=1)
         label = torch.from_numpy(truth[side].astype(np.float32))
-        clips[side] = ClipData(tuple(sides[side][0]), text, {}, label, {"text": present}, {})
+        frames = [row[None] if there else row[None][:0] for row, there in zip(text, present, strict=True)]
+        clips[side] = ClipData(tuple(sides[side][0]), {"text": frames}, label, {"text": present}, {})
     means, all_r, predictions = [], [], []
     for seed in range(seeds):
         begun = time.perf_counter()

@@ -20,7 +20,7 @@ FLOOR = {
     "workspace",
     "device",
     "workers",
-    "jit",
+    "plugins",
 }
 
 #: The layers, lowest first; each may import the floor, itself and those before it that are named.
@@ -33,10 +33,11 @@ ALLOWED = {
     "features": FLOOR | {"layout", "data"},
     "extractors": FLOOR | {"layout", "data", "media", "backbones", "features"},
     "extraction": FLOOR | {"layout", "data", "media", "backbones", "features", "extractors"},
-    "models": {"jit"},
-    "systems": FLOOR | {"features.spec"},
+    "models": set(),  # torch only
+    "optim": {"models"},  # torch only
+    "systems": FLOOR | {"features.spec", "models", "optim"},
     "runs": FLOOR | {"data"},
-    "training": FLOOR | {"layout", "data", "features", "models", "systems", "runs"},
+    "training": FLOOR | {"layout", "data", "features", "models", "optim", "systems", "runs"},
     # Run records are all that later steps read of a training; they need neither torch nor a model.
     "evaluation": FLOOR | {"data", "runs"},
     "submission": FLOOR | {"layout", "data", "features", "runs", "evaluation"},
@@ -50,6 +51,8 @@ ALLOWED = {
         "features",
         "extractors",
         "extraction",
+        "models",
+        "optim",
         "systems",
         "runs",
         "training",

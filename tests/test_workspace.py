@@ -34,7 +34,23 @@ def test_an_unknown_key_is_refused_with_the_nearest(tmp_path: Path) -> None:
         Workspace.open(tmp_path, environ={"ABAWKIT_EXTRACT_PRESETT": "lite"})
     assert caught.value.expected == "ABAWKIT_EXTRACT_PRESET"
     with pytest.raises(UsageError, match="unknown setting"):
-        Workspace.open(tmp_path, environ={}, overrides={"training.learning": 1})
+        Workspace.open(tmp_path, environ={}, overrides={"extract.learning": 1})
+    with pytest.raises(UsageError, match="has another name now") as caught:
+        Workspace.open(tmp_path, environ={}, overrides={"training.threads": 1})
+    assert caught.value.expected == "training.workers"
+
+
+def test_keys_of_a_system_are_kept_for_it(tmp_path: Path) -> None:
+    """What is unknown among them is said when a system is loaded, which has torch's modules to look at."""
+    write(tmp_path, '[training]\nlr = 1e-3\n[fusion]\nhidden = 8\n[slots.audio]\nencoder = { kind = "mean" }\n')
+    environ = {"ABAWKIT_TRAINING_BATCH_SIZE": "4", "ABAWKIT_FUSION_HIDDEN": "9"}
+    opened = Workspace.open(tmp_path, environ=environ, overrides={"training.lr": "1e-4"})
+    assert opened.settings.system == {
+        "training.lr": "1e-4", "fusion.hidden": "9", "slots.audio.encoder.kind": "mean", "training.batch_size": "4",
+    }  # fmt: skip
+    assert opened.sources["fusion.hidden"] == "environment ABAWKIT_FUSION_HIDDEN"
+    shown = {setting.key: setting.value for setting in opened.resolved()}
+    assert shown["training.lr"] == "1e-4" and shown["training.seed"] == 42
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,7 @@ import sys
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import typer
 from rich.box import SIMPLE_HEAD
@@ -167,13 +167,19 @@ class _Terminal:
         self._console.print(f"[{style}]{escape(message)}[/]", soft_wrap=not self._console.is_terminal)
 
 
-def show_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]], *, left: int = 1) -> None:
-    """Prints a table; the first ``left`` columns are text, the others numbers to the right."""
+def show_table(
+    title: str, columns: Sequence[str], rows: Sequence[Sequence[str]], *, left: int = 1, whole: bool = False
+) -> None:
+    """Prints a table; the first ``left`` columns are text, the others numbers to the right.
+
+    With ``whole`` the first column, names that people type, is never folded.
+    """
     console = out()
     console.print(f"[bold]{escape(title)}[/]", soft_wrap=True)
     made = Table(header_style="bold", box=SIMPLE_HEAD, pad_edge=False)
     for index, column in enumerate(columns):
-        made.add_column(column, justify="left" if index < left else "right", overflow="fold")
+        justify: Literal["left", "right"] = "left" if index < left else "right"
+        made.add_column(column, justify=justify, overflow="fold", no_wrap=whole and index == 0)
     for row in rows:
         made.add_row(*(escape(cell) for cell in row))
     console.print(made)

@@ -63,7 +63,9 @@ OfflineOption = Annotated[
 SeedOption = Annotated[int | None, typer.Option("--seed", min=0, help="Default: the workspace's.", show_default=False)]
 SetOption = Annotated[
     list[str] | None,
-    typer.Option("--set", help="KEY=VALUE for any setting, such as training.lr=1e-4.", show_default=False),
+    typer.Option(
+        "--set", help="KEY=VALUE for any setting or key of a system, such as fusion.hidden=128.", show_default=False
+    ),
 ]
 
 
@@ -73,15 +75,9 @@ def open_workspace(start: Path | None, sets: list[str] | None = None, **flags: A
     Raises:
         UsageError: There is none, or a setting is bad.
     """
-    from abawkit.errors import UsageError
     from abawkit.workspace import Workspace
 
-    overrides: dict[str, Any] = {}
-    for text in sets or []:
-        key, mark, value = text.partition("=")
-        if not mark:
-            raise UsageError("--set wants KEY=VALUE", got=text, expected="such as training.lr=1e-4")
-        overrides[key.strip()] = value.strip()
+    overrides: dict[str, Any] = dict(set_values(sets))
     overrides |= {key.replace("__", "."): value for key, value in flags.items() if value is not None}
     opened = Workspace.open(start, overrides=overrides)
     if opened.simulated:
@@ -89,6 +85,35 @@ def open_workspace(start: Path | None, sets: list[str] | None = None, **flags: A
 
         console.err().print("SIMULATED workspace: no score here says anything about real clips", style="yellow")
     return opened
+
+
+def set_values(sets: list[str] | None) -> dict[str, str]:
+    """Returns the values of ``--set``, by key.
+
+    Raises:
+        UsageError: One of them is not KEY=VALUE.
+    """
+    from abawkit.errors import UsageError
+
+    found = {}
+    for text in sets or []:
+        key, mark, value = text.partition("=")
+        if not mark:
+            raise UsageError("--set wants KEY=VALUE", got=text, expected="such as training.lr=1e-4")
+        found[key.strip()] = value.strip()
+    return found
+
+
+def workspace_if_any(start: Path | None, sets: list[str] | None = None) -> Workspace | None:
+    """Returns the workspace, or None where the working folder is not in one and none is named."""
+    import os
+
+    from abawkit.settings import ENV_WORKSPACE
+    from abawkit.workspace import find_root
+
+    if start is None and ENV_WORKSPACE not in os.environ and find_root(Path.cwd()) is None:
+        return None
+    return open_workspace(start, sets)
 
 
 def pairs(values: list[str] | None, option: str) -> dict[str, str]:

@@ -30,7 +30,12 @@ def register(app: typer.Typer) -> None:
 
 def train(
     system: Annotated[
-        str, typer.Option("--system", "-s", help="F1 to F5, several with commas, or all; see: abawkit systems list")
+        str,
+        typer.Option(
+            "--system",
+            "-s",
+            help="A name, a TOML file, several with commas, or all (F1 to F5); see: abawkit systems list",
+        ),
     ] = "F4",
     split: Annotated[
         str | None, typer.Option("--split", help="Name of the split, or of the fold set, to train on.")
@@ -58,11 +63,11 @@ def train(
 ) -> None:
     """Train a system in stages.
 
-    It goes on where it was interrupted; a finished run is found again.
+    It continues where it was interrupted; a finished run is found again.
     """
     from abawkit.cli import console
     from abawkit.runs.run import find_run
-    from abawkit.systems.loader import system_names
+    from abawkit.systems.loader import TABLE_5
 
     opened = open_workspace(workspace, sets, training__seed=seed, training__device=device)
     progress = console.progress_for(as_json)
@@ -82,7 +87,7 @@ def train(
         first = opened.settings.training.seed
         runs = train_many(
             opened,
-            system_names() if system == "all" else [name.strip() for name in system.split(",")],
+            list(TABLE_5) if system == "all" else [name.strip() for name in system.split(",")],
             seeds=range(first, first + seeds),
             split=split if folds is None else folds,
             features=pairs(features, "--features"),

@@ -54,6 +54,7 @@ def doctor(folder: Path) -> Diagnosis:
         folder: Where the work is to be done: its disk is looked at.
     """
     checks = (*_versions(), _device(), _codecs(), _disk(folder), _memory(), *_models(), _detector(), _openface())
+    checks = (*checks, *_kinds())
     return Diagnosis(checks)
 
 
@@ -143,3 +144,10 @@ def _openface() -> Check:
         todo = "only for the motion features of the preset paper; CSVs made elsewhere can be read too"
         return Check("OpenFace", "warning", "FeatureExtraction is not on the PATH", todo)
     return Check("OpenFace", "ok", f"{found}; it is run when extract.openface_bin names it")
+
+
+def _kinds() -> Iterator[Check]:
+    from abawkit.systems.kinds import broken_plugins
+
+    for name, reason in broken_plugins().items():
+        yield Check(f"plug-in {name}", "warning", reason, "correct or uninstall the package that brings it")

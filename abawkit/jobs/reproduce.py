@@ -1,4 +1,4 @@
-"""``abawkit reproduce``: the paper's five systems with several seeds, its Tables 5 and 4 beside what came out here."""
+"""``abawkit reproduce``: the paper's systems with several seeds, its Tables 5, 4 and 3 beside what came out here."""
 
 from __future__ import annotations
 
@@ -14,11 +14,10 @@ from abawkit.evaluation.scores import evaluate
 from abawkit.metrics import score
 from abawkit.progress import SILENT, Progress
 from abawkit.runs.run import Run
-from abawkit.systems.loader import load_system
+from abawkit.systems.loader import GROUPS, TABLE_5, find_systems, load_system
 from abawkit.training.train import train_many
+from abawkit.training.work import Request, prepare
 from abawkit.workspace import Workspace
-
-SYSTEMS = ("F1", "F2", "F3", "F4", "F5")
 
 #: Table 4: validation r of each modality alone on the official split, the mean and each target.
 TABLE_4: Mapping[str, tuple[float, ...]] = {
@@ -148,24 +147,105 @@ def reproduce(
     if labels is None and workspace.simulated:
         labels = workspace.root / "hidden_test_labels.csv"
     first = workspace.settings.training.seed
-    runs = train_many(workspace, SYSTEMS, seeds=range(first, first + seeds), features=features, progress=progress)
+    runs = train_many(workspace, TABLE_5, seeds=range(first, first + seeds), features=features, progress=progress)
     rows, resampled = [], ""
-    for name in SYSTEMS:
+    for name in TABLE_5:
         members = [run for run in runs if run.config["system"] == name]
         paper = load_system(name).paper
+        assert paper.valid is not None and paper.test is not None
         valid = [evaluate(workspace, run) for run in members[:1]]
         resampled = valid[0].resampled_by
         scores = [run.metrics["scores"]["valid"]["mean_pearson"] for run in members]
-        cell = _cell(scores, paper["valid"], valid[0].interval.low, valid[0].interval.high)
+        cell = _cell(scores, paper.valid, valid[0].interval.low, valid[0].interval.high)
         test = None
         if labels is not None:
             found = [evaluate(workspace, run, "test", labels=labels) for run in members]
             ends = found[0].interval
-            test = _cell([one.scores.primary for one in found], paper["test"], ends.low, ends.high)
+            test = _cell([one.scores.primary for one in found], paper.test, ends.low, ends.high)
         rows.append(SystemRow(name, members[0].config["split"], cell, test))
     official = [run for run in runs if run.config["system"] == "F2"]
     modalities = tuple(_alone(workspace, official, modality) for modality in TABLE_4)
     return Reproduction(tuple(rows), modalities, tuple(runs), workspace.simulated, resampled)
+
+
+@dataclass(frozen=True)
+class VariantRow:
+    """One row of Table 3: an encoder on one feature.
+
+    Attributes:
+        system: Its name.
+        title: What it is.
+        valid: Its score; None where its features are not there.
+        note: What to know about its features: that others stand for them, or how to make them.
+    """
+
+    system: str
+    title: str
+    valid: Cell | None
+    note: str
+
+
+@dataclass(frozen=True)
+class Variants:
+    """Table 3.
+
+    Attributes:
+        rows: Its rows, with two of motion that the paper describes (Sec. 4.3).
+        runs: All runs.
+        simulated: Whether the features are simulated.
+    """
+
+    rows: tuple[VariantRow, ...]
+    runs: tuple[Run, ...]
+    simulated: bool
+
+    def to_json(self) -> dict[str, Any]:
+        """Returns the keys that ``--json`` promises."""
+        return {
+            "table3": [asdict(row) for row in self.rows],
+            "runs": [run.name for run in self.runs],
+            "simulated": self.simulated,
+        }
+
+
+def reproduce_variants(workspace: Workspace, *, seeds: int = 1, progress: Progress = SILENT) -> Variants:
+    """Trains Table 3's rows for which there are features, and returns them beside the paper's.
+
+    It continues where it was interrupted. In a simulated workspace the simulated features of a modality stand for all
+    of them, and each row says so.
+
+    Args:
+        workspace: The workspace; it needs the official split.
+        seeds: How many, from the setting ``training.seed`` on.
+        progress: What to report to.
+
+    Raises:
+        UsageError: The split is missing, there are no features at all, or the task is not the paper's.
+        AbawkitError: A training failed.
+    """
+    if workspace.task.name != "emi":
+        raise UsageError("the paper's systems are for the task emi", got=workspace.task.name)
+    first, notes = workspace.settings.training.seed, {}
+    systems = {found.name: load_system(found.name) for found in find_systems() if found.group == GROUPS["paper/table3"]}
+    for name, system in systems.items():
+        try:
+            work = prepare(Request(workspace, system, None, first, {}))
+        except UsageError as error:
+            notes[name] = f"not trained: {error.message} ({error.todo})"
+        else:
+            (slot,) = system.slots
+            store = work.sources[slot].store
+            notes[name] = f"on simulated features, not {system.slots[slot].features}" if store.spec.simulated else ""
+    able = [name for name, note in notes.items() if not note.startswith("not trained")]
+    if not able:
+        raise UsageError("there are no features for any row of Table 3", todo="abawkit extract")
+    runs = train_many(workspace, able, seeds=range(first, first + seeds), progress=progress)
+    rows = []
+    for name, system in systems.items():
+        scores = [run.metrics["scores"]["valid"]["mean_pearson"] for run in runs if run.config["system"] == name]
+        paper = float("nan") if system.paper.valid is None else system.paper.valid
+        rows.append(VariantRow(name, system.title, _cell(scores, paper) if scores else None, notes[name]))
+    return Variants(tuple(rows), tuple(runs), workspace.simulated)
 
 
 def _cell(values: Sequence[float], paper: float, low: float = float("nan"), high: float = float("nan")) -> Cell:

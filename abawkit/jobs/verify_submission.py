@@ -165,12 +165,12 @@ def _other_clips(then: Sequence[str], now: Sequence[str]) -> str:
 def _predicted(workspace: Workspace, run: Run, ids: Sequence[str], progress: Progress) -> dict[str, Array]:
     """Returns the predictions ``[N, E]`` of every run behind a submission, made anew by its model."""
     from abawkit.training.batches import load_clips
-    from abawkit.training.predict import predict_table, run_stores
+    from abawkit.training.predict import predict_table, run_sources
 
     device = pick_device(workspace.settings.training.device)
     made = {}
     for member in base_runs(workspace, run):
-        clips = load_clips(run_stores(workspace, member.config), ids)
+        clips = load_clips(run_sources(workspace, member.config), ids)
         with progress.task(f"predict {member.name}", len(clips)) as bar:
             table = predict_table(member.path, member.config, clips, workspace.task, device)
             bar.advance(len(clips))

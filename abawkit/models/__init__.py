@@ -1,1 +1,1 @@
-"""The paper's networks: torch modules only, no paths, no files, no settings."""
+"""The networks: torch only, no paths, no files, no settings."""

@@ -1,1 +1,1 @@
-"""The systems that can be trained, as data: one TOML file each, and their loader."""
+"""Systems as data: what can be trained is a TOML file (``paper/``), read by a strict schema."""

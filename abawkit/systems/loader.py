@@ -1,110 +1,184 @@
-"""Reads the named systems."""
+"""Finds and reads systems: of the package, of the workspace's folder ``systems/``, or a file by its path."""
 
 from __future__ import annotations
 
 import tomllib
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields, replace
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from importlib.resources import files
-from typing import Any, cast
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
 
 from abawkit.errors import UsageError
-from abawkit.features.spec import MODALITIES, Modality
+from abawkit.systems.kinds import nearest
+from abawkit.systems.overrides import SHORT_NAMES, overridden
+from abawkit.systems.schema import System, known_keys
+
+#: The systems of the paper's Table 5: ``train --system all``.
+TABLE_5 = ("F1", "F2", "F3", "F4", "F5")
+#: Groups of the package: folder → what it is.
+GROUPS: Mapping[str, str] = {
+    "paper": "The paper's five systems (Table 5)",
+    "paper/table3": "The paper's unimodal variants (Table 3)",
+}
+WORKSPACE_GROUP = "This workspace's systems"
 
 
 @dataclass(frozen=True)
-class Hyperparameters:
-    """Everything that training depends on, with the paper's values (Sec. 4.8 and the authors' released script)."""
-
-    text_epochs: int = 50  # most epochs of each stage
-    audio_epochs: int = 50
-    vision_epochs: int = 50
-    motion_epochs: int = 100
-    fusion_epochs: int = 50
-    batch_size: int = 16
-    lr: float = 2e-4  # AdamW
-    encoder_lr_scale: float = 0.05  # text, audio and vision encoders during fusion (Sec. 4.6)
-    weight_decay: float = 1e-2
-    clip_norm: float = 1.0  # gradient norm
-    patience: int = 10  # epochs without improvement of validation r before a unimodal stage stops
-    fusion_patience: int = 10  # the same for the fusion stage
-    min_delta: float = 1e-4  # what counts as an improvement
-    lr_factor: float = 0.5  # ReduceLROnPlateau on validation r
-    hidden: int = 384  # text, audio and vision embeddings
-    motion_hidden: int = 128
-    fusion_hidden: int = 384
-    dropout: float = 0.45
-    modality_dropout: float = 0.3
-    alpha: float = 0.7  # loss = alpha (1 - mean CCC) + (1 - alpha) MSE (Sec. 4.5, Eq. 1)
-    frozen_encoders: bool = False  # F5: encoders in eval mode, not updated during fusion
-    missing: str = "zero"  # a clip without audio, vision or motion: zeros as the authors, learned, or drop the clip
-
-    def epochs(self, stage: str) -> int:
-        """Returns the most epochs of a stage: a modality, or ``fusion``."""
-        return int(getattr(self, f"{stage}_epochs"))
-
-
-@dataclass(frozen=True)
-class System:
-    """A system that can be trained by name.
+class Found:
+    """A system's file.
 
     Attributes:
         name: What the user types.
-        title: One line about it.
-        ratio: The split it asks for, such as ``4:1``.
-        modalities: In the order of concatenation.
-        hyperparameters: Everything else.
-        paper: The paper's scores for it (``valid``, ``test``), where it is one of the paper's.
-        source: Where it is described.
+        path: The file.
+        group: What it belongs to, in words.
     """
 
     name: str
-    title: str
-    ratio: str
-    modalities: tuple[Modality, ...]
-    hyperparameters: Hyperparameters
-    paper: Mapping[str, float]
-    source: str
-
-    def to_json(self) -> dict[str, Any]:
-        """Returns the system as a JSON object."""
-        return asdict(self)
+    path: Path
+    group: str
 
 
-def system_names() -> list[str]:
-    """Returns the names of all systems.
+def find_systems(workspace: Path | None = None) -> list[Found]:
+    """Returns the files of all systems, by group, those of the package first.
 
-    >>> system_names()[:5]
-    ['F1', 'F2', 'F3', 'F4', 'F5']
+    Args:
+        workspace: A workspace's root, whose ``systems/*.toml`` belong to it.
     """
-    return sorted(entry.name[:-5] for entry in files("abawkit.systems").iterdir() if entry.name.endswith(".toml"))
+    return [*_packaged(), *_of_workspace(workspace)]
 
 
-def load_system(name: str, overrides: Mapping[str, Any] | None = None) -> System:
-    """Returns the system called ``name`` (upper or lower case), with ``overrides`` of its hyper-parameters.
+def _packaged() -> Iterator[Found]:
+    root = Path(str(files("abawkit.systems")))
+    for group, words in GROUPS.items():
+        prefix = "".join(f"{part}/" for part in group.split("/")[1:])
+        for path in sorted((root / group).glob("*.toml")):
+            yield Found(prefix + path.stem, path, words)
+
+
+def _of_workspace(workspace: Path | None) -> Iterator[Found]:
+    if workspace is not None:
+        for path in sorted((workspace / "systems").glob("*.toml")):
+            yield Found(path.stem, path, WORKSPACE_GROUP)
+
+
+def find_system(name: str, workspace: Path | None = None) -> Found:
+    """Returns the file of the system called ``name`` (upper or lower case), or the TOML file at that path.
 
     Raises:
-        UsageError: There is no such system, or no such hyper-parameter.
+        UsageError: There is no such system, or two of this name.
+    """
+    if name.endswith(".toml"):
+        path = Path(name)
+        if not path.is_file():
+            raise UsageError("there is no such file", path=path, todo="abawkit systems new NAME --from F4")
+        return Found(path.stem, path, "files")
+    known = find_systems(workspace)
+    matching = [each for each in known if each.name.lower() == name.lower()]
+    if len(matching) > 1:
+        raise UsageError(
+            "two systems have this name", path=matching[1].path, got=name, todo="rename the file in the workspace"
+        )
+    if not matching:
+        names = [each.name for each in known]
+        near = nearest(name, names)
+        raise UsageError(
+            "unknown system",
+            got=name,
+            expected=near if near.startswith("did") else ", ".join(names),
+            todo="abawkit systems list",
+        )
+    return matching[0]
 
-    >>> load_system("f5").hyperparameters.fusion_hidden
+
+def load_system(
+    name: str,
+    overrides: Mapping[str, Any] | None = None,
+    *,
+    workspace: Path | None = None,
+    sources: Mapping[str, str] | None = None,
+) -> System:
+    """Returns the system called ``name``, or in the file ``name``, with ``overrides`` of its keys.
+
+    Args:
+        name: A name, or the path of a TOML file.
+        overrides: Path or short name → value; see :func:`abawkit.systems.overrides.overridden`.
+        workspace: A workspace's root, which may have systems of its own.
+        sources: Path or short name → where the override comes from, for messages.
+
+    Raises:
+        UsageError: There is no such system, its file is not one, or a key or value in it or in ``overrides`` cannot be.
+
+    >>> load_system("f5").fusion.kind.hidden
     128
     """
-    names = system_names()
-    exact = next((known for known in names if known.lower() == name.lower()), None)
-    if exact is None:
-        raise UsageError("unknown system", got=name, expected=", ".join(names), todo="abawkit systems list")
-    record = tomllib.loads((files("abawkit.systems") / f"{exact}.toml").read_text(encoding="utf-8"))
-    changes = {**record.get("hyperparameters", {}), **(overrides or {})}
-    known = {field.name for field in fields(Hyperparameters)}
-    unknown = sorted(set(changes) - known)
-    if unknown:
-        raise UsageError("unknown hyper-parameter", got=unknown[0], expected=", ".join(sorted(known)))
-    return System(
-        name=exact,
-        title=record["title"],
-        ratio=record["ratio"],
-        modalities=cast(tuple[Modality, ...], tuple(m for m in record["modalities"] if m in MODALITIES)),
-        hyperparameters=replace(Hyperparameters(), **changes),
-        paper=record.get("paper", {}),
-        source=record.get("source", ""),
-    )
+    found = find_system(name, workspace)
+    return build_system(read_table(found.path), found.name, path=found.path, overrides=overrides, sources=sources)
+
+
+def read_table(path: Path) -> dict[str, Any]:
+    """Returns a system's file as a table.
+
+    Raises:
+        UsageError: It cannot be read, or is not TOML.
+    """
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise UsageError("is not valid TOML", path=path, got=str(error), todo="correct the line") from error
+    except OSError as error:
+        raise UsageError(f"cannot be read: {error.strerror}", path=path) from error
+
+
+def build_system(
+    table: Mapping[str, Any],
+    name: str,
+    *,
+    path: Path,
+    overrides: Mapping[str, Any] | None = None,
+    sources: Mapping[str, str] | None = None,
+) -> System:
+    """Returns the system that a table describes.
+
+    Raises:
+        UsageError: A key or a value cannot be; the message names it, and the nearest known one.
+    """
+    plain = _validated({**table, "name": name}, path)
+    given = list((overrides or {}).items())
+    try:
+        return _validated({**overridden(table, dict(given)), "name": name}, path) if given else plain
+    except UsageError:
+        # The file is fine, so what is wrong was asked for beside it: find the override that makes it wrong.
+        for count, (key, value) in enumerate(given, 1):
+            place = f"{key} = {value}" + (f" ({sources[key]})" if sources and key in sources else "")
+            _validated({**overridden(table, dict(given[:count])), "name": name}, place)
+        raise
+
+
+def _validated(table: Mapping[str, Any], path: Path | str) -> System:
+    try:
+        return System.model_validate(table)
+    except ValidationError as error:
+        raise _explained(error, path) from None
+
+
+def _explained(error: ValidationError, path: Path | str) -> UsageError:
+    first = error.errors()[0]
+    key = ".".join(str(part) for part in first["loc"]) or "the system"
+    message = first["msg"].removeprefix("Value error, ")
+    if first["type"] == "extra_forbidden":
+        last = str(first["loc"][-1])
+        short = [name.removeprefix("training.") for name in SHORT_NAMES]
+        return UsageError(
+            f"unknown key {key}",
+            path=path,
+            got=last,
+            expected=nearest(last, [*known_keys(), *short]),
+            todo="correct it",
+        )
+    if first["type"] == "missing":
+        return UsageError(f"{key} is missing", path=path, todo="abawkit systems show F4 shows a whole system")
+    got = None if isinstance(first["input"], dict) else repr(first["input"])[:80]
+    return UsageError(f"bad value of {key}", path=path, got=got, expected=message, todo="correct it")

@@ -9,7 +9,7 @@ on: the features are those of the workspace, and the clips are what the user say
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -27,10 +27,10 @@ from abawkit.features.spec import MODALITIES, Modality
 from abawkit.features.store import FeatureStore, choose_store
 from abawkit.fileio import digest_file, digest_json, locked, storage_errors, write_json
 from abawkit.metrics import score
-from abawkit.models.encoders import EncoderConfig
+from abawkit.models.network import Network
 from abawkit.progress import SILENT, Progress
 from abawkit.runs.run import Run
-from abawkit.systems.loader import Hyperparameters, System
+from abawkit.systems.schema import FUSION, System
 from abawkit.training.checkpoint import save_weights
 from abawkit.training.environment import describe
 from abawkit.training.predict import predict, test_ids
@@ -38,9 +38,6 @@ from abawkit.workspace import Workspace
 
 #: A validation r that is further from the one in the file was not got on these features and clips.
 _FAR = 0.005
-
-#: The size of a tensor as a checkpoint should have it; None where the file alone decides.
-_Shapes = dict[str, tuple[int | None, ...]]
 
 
 @dataclass(frozen=True)
@@ -100,9 +97,9 @@ def import_run(
             todo="leave this stage file out",
         )
     stores = {modality: _store(workspace, modality, features or {}) for modality in wanted}
-    encoders, hidden, weights = _fit_together(fusion, stages, stores, len(workspace.task.targets))
+    system, weights = _fit_together(fusion, stages, stores, len(workspace.task.targets))
     chosen = None if split is None else find_split(workspace, "2:1", split)
-    config = _config(workspace, checkpoints, chosen, stores, encoders, hidden) | {
+    config = _config(workspace, checkpoints, chosen, stores, system) | {
         "heads": list(stages),
         "fusion": fusion is not None,
     }
@@ -117,7 +114,9 @@ def import_run(
         clips: dict[str, Any] = {"train": [], "valid": []}
         if chosen is not None:
             clips = {"train": chosen.train.ids, "valid": chosen.valid.ids}
-            write_json(path / "env.json", describe(path, device, stores, chosen))
+            write_json(
+                path / "env.json", describe(path, device, {str(m): store for m, store in stores.items()}, chosen)
+            )
         write_json(path / "clips.json", clips)
         save_weights(path / "model.safetensors", weights)
         run = Run(path, config, {"scores": {}, "files": told})
@@ -231,36 +230,29 @@ def _fit_together(
     stages: Mapping[Modality, _Checkpoint],
     stores: Mapping[Modality, FeatureStore],
     targets: int,
-) -> tuple[dict[Modality, EncoderConfig], int | None, dict[str, Tensor]]:
-    """Returns the encoders, the size of the fusion head, and the weights as a run's model file names them.
+) -> tuple[System, dict[str, Tensor]]:
+    """Returns the system that the files are of, and the weights as a run's model file names them.
 
     Raises:
         AbawkitError: Something does not fit; everything that does not is named.
     """
-    encoders: dict[Modality, EncoderConfig] = {}
+    system = _system_of(fusion, stages, stores)
+    inputs = {str(modality): store.spec.dim for modality, store in stores.items()}
     problems: list[str] = []
     weights: dict[str, Tensor] = {}
-    for modality, store in stores.items():
-        source = fusion or stages[modality]
-        part = ("" if fusion is None else f"{modality}_encoder.") + ("feature" if modality == "text" else "proj")
-        hidden = source.size(*(f"{part}.{end}" for end in ("1.weight", "1.bias", "4.weight", "4.bias")))
-        encoders[modality] = EncoderConfig("mlp" if modality == "text" else "attention", store.spec.dim, hidden or 0)
-    size = None if fusion is None else fusion.size("fusion_head.mlp.2.weight", "fusion_head.mlp.2.bias")
     if fusion is not None:
-        shapes: _Shapes = {}
-        for modality, encoder in encoders.items():
-            shapes |= {f"{modality}_encoder.{key}": shape for key, shape in _encoder_shapes(encoder).items()}
-        wide = sum(encoder.hidden for encoder in encoders.values())
-        for key, shape in {"0": (wide,), "2": (size, wide), "5": (targets, size)}.items():
-            shapes |= _linear(f"fusion_head.mlp.{key}", shape)
+        shapes = _shapes(system, FUSION, inputs, targets)
         problems += _problems(fusion, shapes)
         weights |= {key: _tensor(value) for key, value in fusion.arrays.items() if key in shapes}
     for modality, stage in stages.items():
-        encoder = encoders[modality]
-        shapes = _encoder_shapes(encoder) | _linear("head.1", (targets, encoder.hidden or None))
+        # A stage file has the same names without the encoder's prefix, and its head's: head.1.
+        shapes = {
+            key.removeprefix(f"{modality}_encoder.").removeprefix(f"{modality}_"): shape
+            for key, shape in _shapes(system, modality, inputs, targets).items()
+        }
         problems += _problems(stage, shapes)
         for key, value in stage.arrays.items():
-            ours = key if key.startswith("head.") else f"encoder.{key}"
+            ours = f"{modality}_{key}" if key.startswith("head.") else f"{modality}_encoder.{key}"
             weights[f"stage.{modality}.{ours}"] = _tensor(value)
     if problems:
         raise AbawkitError(
@@ -270,22 +262,36 @@ def _fit_together(
             + ", ".join(f"{modality} {store.spec.dim}" for modality, store in stores.items()),
             todo="import a whole checkpoint, on the features that it was trained on: --features MODALITY=STORE",
         )
-    return encoders, size, weights
+    return system, weights
 
 
-def _linear(name: str, shape: tuple[int | None, ...]) -> _Shapes:
-    return {f"{name}.weight": shape, f"{name}.bias": shape[:1]}
+def _system_of(
+    fusion: _Checkpoint | None, stages: Mapping[Modality, _Checkpoint], stores: Mapping[Modality, FeatureStore]
+) -> System:
+    """Returns the paper's system with the sizes that the tensors have."""
+    slots: dict[str, Any] = {}
+    for modality in stores:
+        source = fusion or stages[modality]
+        part = ("" if fusion is None else f"{modality}_encoder.") + ("feature" if modality == "text" else "proj")
+        hidden = source.size(*(f"{part}.{end}" for end in ("1.weight", "1.bias", "4.weight", "4.bias")))
+        text, motion = modality == "text", modality == "motion"
+        encoder = {"kind": "mlp" if text else "attention"} | ({"hidden": hidden} if hidden else {})
+        slots[modality] = {"encoder": encoder, "normalize": text, "frozen": motion}
+    table: dict[str, Any] = {"name": "imported", "title": "a checkpoint of the authors' script", "slots": slots}
+    if fusion is not None:
+        size = fusion.size("fusion_head.mlp.2.weight", "fusion_head.mlp.2.bias")
+        table["fusion"] = {"kind": "concat"} | ({"hidden": size} if size else {})
+    return System.model_validate(table)
 
 
-def _encoder_shapes(encoder: EncoderConfig) -> _Shapes:
-    inputs, hidden = encoder.inputs, encoder.hidden or None
-    part = "feature" if encoder.kind == "mlp" else "proj"
-    scorer = {} if encoder.kind == "mlp" else _linear("attn", (1, inputs))
-    layers = {"0": (inputs,), "1": (hidden, inputs), "4": (hidden,)}
-    return scorer | {key: shape for n, size in layers.items() for key, shape in _linear(f"{part}.{n}", size).items()}
+def _shapes(system: System, stage: str, inputs: Mapping[str, int], targets: int) -> dict[str, tuple[int, ...]]:
+    """Returns the shapes of a network's tensors by name."""
+    with torch.device("meta"):
+        network = Network(system.network(stage, inputs, targets))
+    return {key: tuple(value.shape) for key, value in network.state_dict().items()}
 
 
-def _problems(checkpoint: _Checkpoint, shapes: _Shapes) -> list[str]:
+def _problems(checkpoint: _Checkpoint, shapes: Mapping[str, tuple[int, ...]]) -> list[str]:
     """Returns one line for everything in the file that is not as ``shapes`` says."""
     found = [f"{key} is missing" for key in shapes if key not in checkpoint.arrays]
     found += [f"{key} is unknown" for key in checkpoint.arrays if key not in shapes]
@@ -294,11 +300,9 @@ def _problems(checkpoint: _Checkpoint, shapes: _Shapes) -> list[str]:
             continue
         array = checkpoint.arrays[key]
         if not isinstance(array, np.ndarray) or array.dtype.kind != "f":
-            found.append(f"{key} is no tensor of floating-point numbers")
-        elif len(array.shape) != len(expected) or any(
-            e not in (None, n) for n, e in zip(array.shape, expected, strict=True)
-        ):
-            words = ", ".join("any" if n is None else str(n) for n in expected)
+            found.append(f"{key} is not a tensor of floating-point numbers")
+        elif array.shape != expected:
+            words = ", ".join(map(str, expected))
             found.append(f"{key} has the shape ({', '.join(map(str, array.shape))}), not ({words})")
         elif not np.isfinite(array).all():
             found.append(f"{key} holds values that are not finite")
@@ -316,8 +320,7 @@ def _config(
     checkpoints: Sequence[_Checkpoint],
     split: Split | None,
     stores: Mapping[Modality, FeatureStore],
-    encoders: Mapping[Modality, EncoderConfig],
-    size: int | None,
+    system: System,
 ) -> dict[str, Any]:
     names = " and ".join(c.path.name for c in checkpoints)
     origin = f"imported from {names}; " + (
@@ -325,26 +328,19 @@ def _config(
         if split is None
         else f"that it was trained on the split {split.name} is the word of whoever imported it"
     )
-    own = Hyperparameters()
-    frames = [encoder.hidden for modality, encoder in encoders.items() if modality != "motion"]
-    motion = encoders["motion"].hidden if "motion" in encoders else own.motion_hidden
-    hyper = replace(
-        own, hidden=(frames or [own.hidden])[0], motion_hidden=motion, fusion_hidden=size or own.fusion_hidden
-    )
     ratio = "2:1" if split is None else split.ratio
-    system = System("imported", "a checkpoint of the authors' script", ratio, tuple(encoders), hyper, {}, origin)
     return {
         "kind": "import",
-        "format": 1,
+        "format": 2,
         "task": workspace.task.name,
         "system": system.name,
         "split": None if split is None else split.name,
         "seed": None,
         "ratio": ratio,
-        "definition": system.to_json(),
+        "definition": system.model_copy(update={"ratio": ratio, "source": origin}).to_json(),
+        "inputs": {modality: store.spec.dim for modality, store in stores.items()},
         "features": {modality: store.path.name for modality, store in stores.items()},
         "signatures": {modality: store.spec.signature for modality, store in stores.items()},
-        "encoders": {modality: asdict(encoder) for modality, encoder in encoders.items()},
         "files": {c.path.name: digest_file(c.path) for c in checkpoints},
         "scorable": split is not None,
         "origin": origin,

@@ -1,9 +1,10 @@
-"""Clips of a split as the models take them: text as one matrix, frames as ragged views of memory-mapped stores."""
+"""The clips of one side of a split as a training takes them: ragged views of memory-mapped feature stores."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 import torch
@@ -11,9 +12,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from abawkit.errors import AbawkitError
-from abawkit.features.spec import Modality, Status
+from abawkit.features.spec import Status
 from abawkit.features.store import FeatureStore
-from abawkit.models.encoders import Inputs
 
 
 @dataclass(frozen=True)
@@ -22,91 +22,103 @@ class ClipData:
 
     Attributes:
         ids: N clip ids.
-        text: L2-normalised sentence embeddings ``float32 [N, D]``; zeros where text is missing. None: not used.
-        frames: Modality → N tensors ``[T_i, D]`` in the store's dtype; no frames where the modality is missing.
+        frames: Slot → N tensors ``[T_i, D]``; no frames where the modality is missing.
         truth: ``float32 [N, E]``; None for clips without labels.
-        present: Modality → ``bool [N]``.
-        ready: Modality → embeddings ``[N, H]`` of a frozen encoder, computed once.
+        present: Slot → ``bool [N]``.
+        ready: Slot → vectors ``[N, H]`` of a frozen encoder, computed once.
     """
 
     ids: tuple[str, ...]
-    text: Tensor | None
-    frames: Mapping[Modality, Sequence[Tensor]]
+    frames: Mapping[str, Sequence[Tensor]]
     truth: Tensor | None
-    present: Mapping[Modality, NDArray[np.bool_]]
+    present: Mapping[str, NDArray[np.bool_]]
     ready: Mapping[str, Tensor]
 
     def __len__(self) -> int:
         return len(self.ids)
 
-    def inputs(self, rows: Sequence[int], *, skip: Mapping[str, Tensor]) -> dict[str, Inputs]:
-        """Returns what the encoders take for these rows, but for the modalities in ``skip``."""
-        batch: dict[str, Inputs] = {}
-        if self.text is not None and "text" not in skip:
-            batch["text"] = self.text[list(rows)]
-        for modality, clips in self.frames.items():
-            if modality not in skip:
-                batch[modality] = [clips[row] for row in rows]
-        return batch
+    @property
+    def slots(self) -> list[str]:
+        """The slots whose frames an encoder takes: all but those in ``ready``."""
+        return [slot for slot in self.frames if slot not in self.ready]
 
-    def only(self, modality: Modality) -> ClipData:
-        """Returns the same clips with a single modality."""
-        frames: dict[Modality, Sequence[Tensor]] = {} if modality == "text" else {modality: self.frames[modality]}
-        return replace(self, text=self.text if modality == "text" else None, frames=frames)
+    def only(self, slots: Sequence[str]) -> ClipData:
+        """Returns the same clips with some of the slots."""
+        return replace(self, frames={slot: self.frames[slot] for slot in slots})
 
-    def lengths(self, modality: Modality) -> NDArray[np.int64]:
+    def lengths(self, slot: str) -> NDArray[np.int64]:
         """Returns the number of frames of each clip, ``int64 [N]``."""
-        if modality == "text":
-            return self.present["text"].astype(np.int64)
-        return np.array([len(clip) for clip in self.frames[modality]], dtype=np.int64)
+        return np.array([len(clip) for clip in self.frames[slot]], dtype=np.int64)
 
 
-def load_clips(
-    stores: Mapping[Modality, FeatureStore],
-    ids: Sequence[str],
-    truth: NDArray[np.float64] | None = None,
-) -> ClipData:
-    """Returns the clips' features, joined by id; frames stay memory-mapped (see :mod:`abawkit.training.placement`).
+@dataclass(frozen=True)
+class Source:
+    """Where a slot's frames come from.
+
+    Attributes:
+        store: The feature store.
+        normalize: Divide each frame by its length (L2), as the paper does with text (Sec. 4.2).
+        one_frame: The encoder takes one vector per clip.
+    """
+
+    store: FeatureStore
+    normalize: bool = False
+    one_frame: bool = False
+
+
+def takes_one_frame(encoder: Any) -> bool:
+    """Returns whether an encoder takes one vector per clip."""
+    return bool(getattr(type(encoder), "one_frame", False))
+
+
+def load_clips(sources: Mapping[str, Source], ids: Sequence[str], truth: NDArray[np.float64] | None = None) -> ClipData:
+    """Returns the clips' features, joined by id; frames stay memory-mapped unless they are normalized.
 
     Raises:
-        AbawkitError: A clip is not in one of the stores, or has several text vectors.
+        AbawkitError: A clip is not in one of the stores, or has several frames for an encoder that takes one.
     """
-    for modality, store in stores.items():
-        absent = [clip for clip in ids if clip not in store]
-        if absent:
-            raise AbawkitError(
-                f"{len(absent)} of {len(ids)} clips have no {modality} features",
-                path=store.path,
-                got=f"missing: {', '.join(absent[:5])}{' …' if len(absent) > 5 else ''}",
-                todo=store.spec.command,
-            )
-    present = {m: np.array([store.status(c) == Status.PRESENT for c in ids], bool) for m, store in stores.items()}
-    text = None
-    if "text" in stores:
-        rows = [np.asarray(stores["text"].frames(clip), np.float32) for clip in ids]
-        _refuse_tokens(stores["text"], ids, rows)
-        zero = np.zeros(stores["text"].spec.dim, np.float32)
-        matrix = torch.from_numpy(np.stack([row[0] if len(row) else zero for row in rows]))
-        text = torch.nn.functional.normalize(matrix, dim=1)  # a row of zeros stays zeros
-    frames: dict[Modality, Sequence[Tensor]] = {
-        modality: [torch.from_numpy(store.frames(clip)) for clip in ids]
-        for modality, store in stores.items()
-        if modality != "text"
+    frames: dict[str, Sequence[Tensor]] = {}
+    for slot, source in sources.items():
+        store = source.store
+        require_clips(store, ids)
+        frames[slot] = [torch.from_numpy(store.frames(clip)) for clip in ids]
+        if source.one_frame:
+            _require_one_frame(store, ids, frames[slot])
+        if source.normalize:
+            frames[slot] = [torch.nn.functional.normalize(clip.float(), dim=1) for clip in frames[slot]]
+    present = {
+        slot: np.array([source.store.status(clip) == Status.PRESENT for clip in ids], bool)
+        for slot, source in sources.items()
     }
     target = None if truth is None else torch.from_numpy(np.asarray(truth, np.float32))
-    return ClipData(tuple(ids), text, frames, target, present, {})
+    return ClipData(tuple(ids), frames, target, present, {})
 
 
-def _refuse_tokens(store: FeatureStore, ids: Sequence[str], rows: Sequence[NDArray[np.float32]]) -> None:
-    # The mean over the tokens would work, and hide that the sequence is not used: it is a store of its own.
-    several = [(clip, len(row)) for clip, row in zip(ids, rows, strict=True) if len(row) > 1]
+def require_clips(store: FeatureStore, ids: Sequence[str]) -> None:
+    """Raises where a clip is not in the store.
+
+    Raises:
+        AbawkitError: Names how many, which, and the command that makes them.
+    """
+    absent = [clip for clip in ids if clip not in store]
+    if absent:
+        raise AbawkitError(
+            f"{len(absent)} of {len(ids)} clips have no {store.spec.modality} features",
+            path=store.path,
+            got=f"missing: {', '.join(absent[:5])}{' …' if len(absent) > 5 else ''}",
+            todo=store.spec.command,
+        )
+
+
+def _require_one_frame(store: FeatureStore, ids: Sequence[str], frames: Sequence[Tensor]) -> None:
+    several = [(clip, len(own)) for clip, own in zip(ids, frames, strict=True) if len(own) > 1]
     if several:
         raise AbawkitError(
-            "these text features have one vector per token, and the text encoder takes one vector per clip",
+            f"these {store.spec.modality} features have several vectors per clip, and the encoder mlp takes one",
             path=store.path,
             got=f"{len(several)} clips with several vectors, such as {several[0][0]} with {several[0][1]}",
-            expected="sentence embeddings",
-            todo="abawkit extract --modality text (without tokens); or name the store: --features text=NAME",
+            expected="one vector per clip, such as sentence embeddings",
+            todo=f"name another store: --features {store.spec.modality}=NAME; or another encoder: mean, gru, lstm, …",
         )
 
 

@@ -12,21 +12,8 @@ from torch import Tensor
 
 from abawkit.errors import AbawkitError
 from abawkit.fileio import atomic_path
-from abawkit.models.encoders import EncoderConfig, UnimodalModel
-from abawkit.models.fusion import FusionConfig, FusionModel
-from abawkit.systems.loader import Hyperparameters
-
-
-def fusion_config(hyper: Hyperparameters, encoders: Mapping[str, EncoderConfig], targets: int) -> FusionConfig:
-    """Returns the fusion model of a system: the motion encoder is never updated, nor any other in a frozen system."""
-    return FusionConfig(
-        encoders=dict(encoders),
-        targets=targets,
-        hidden=hyper.fusion_hidden,
-        dropout=hyper.dropout,
-        modality_dropout=hyper.modality_dropout,
-        frozen=tuple(m for m in encoders if hyper.frozen_encoders or m == "motion"),
-    )
+from abawkit.models.network import Network
+from abawkit.systems.schema import System
 
 
 def save_weights(path: Path, weights: Mapping[str, Tensor]) -> None:
@@ -49,23 +36,22 @@ def load_weights(path: Path) -> dict[str, Tensor]:
     return weights
 
 
-def save_run_model(path: Path, model: FusionModel, stages: Mapping[str, Mapping[str, Tensor]]) -> None:
-    """Writes a run's model file: the fusion model, and under ``stage.<modality>.`` each stage's whole model.
+def save_run_model(path: Path, network: Network | None, stages: Mapping[str, Mapping[str, Tensor]]) -> None:
+    """Writes a run's model file: the network that predicts, and under ``stage.<slot>.`` each stage's own.
 
-    The run thereby needs no other file to predict with every head.
+    The run thereby needs no other file to predict with every head. A system of one slot has that slot's stage alone.
     """
-    weights = dict(model.state_dict())
-    for modality, stage in stages.items():
-        weights |= {f"stage.{modality}.{key}": value for key, value in stage.items()}
+    weights = {} if network is None else dict(network.state_dict())
+    for slot, stage in stages.items():
+        weights |= {f"stage.{slot}.{key}": value for key, value in stage.items()}
     save_weights(path, weights)
 
 
-def load_run_model(
-    path: Path, config: Mapping[str, Any], targets: int
-) -> tuple[FusionModel | None, dict[str, UnimodalModel]]:
-    """Returns a run's fusion model and the unimodal models of its stages, in eval mode.
+def load_run_model(path: Path, config: Mapping[str, Any], targets: int) -> tuple[Network | None, dict[str, Network]]:
+    """Returns the network that fuses, and the networks of the slots' own stages, in eval mode.
 
-    An imported run may lack the stages' heads, or be a single stage without a fusion model (None).
+    A system of one slot has no network that fuses (None); an imported run may lack the stages' heads, and a joint one
+    has no stages.
 
     Args:
         path: The run's ``model.safetensors``.
@@ -73,29 +59,30 @@ def load_run_model(
         targets: Number of targets.
 
     Raises:
-        AbawkitError: ``path`` is no model file of this run.
+        AbawkitError: ``path`` is not a model file of this run.
     """
-    encoders = {modality: EncoderConfig(**encoder) for modality, encoder in config["encoders"].items()}
-    hyper = Hyperparameters(**config["definition"]["hyperparameters"])
-    model = FusionModel(fusion_config(hyper, encoders, targets)) if config.get("fusion", True) else None
-    stages = {modality: UnimodalModel(encoders[modality], targets) for modality in config.get("heads", encoders)}
+    system, inputs = System.model_validate(config["definition"]), config["inputs"]
+    fused = system.fusion is not None and config.get("fusion", True)
+    network = Network(system.network(system.final, inputs, targets)) if fused else None
+    slots = config.get("heads", system.unimodal)
+    stages = {slot: Network(system.network(slot, inputs, targets)) for slot in slots}
     weights = load_weights(path)
-    if model is not None:
-        load_state(model, {key: value for key, value in weights.items() if not key.startswith("stage.")}, path)
-    for modality, stage in stages.items():
-        prefix = f"stage.{modality}."
+    if network is not None:
+        load_state(network, {key: value for key, value in weights.items() if not key.startswith("stage.")}, path)
+    for slot, stage in stages.items():
+        prefix = f"stage.{slot}."
         load_state(stage, {k[len(prefix) :]: v for k, v in weights.items() if k.startswith(prefix)}, path)
-    return None if model is None else model.eval(), {modality: stage.eval() for modality, stage in stages.items()}
+    return None if network is None else network.eval(), {slot: stage.eval() for slot, stage in stages.items()}
 
 
-def load_state(model: FusionModel | UnimodalModel, weights: Mapping[str, Tensor], path: Path) -> None:
-    """Puts the weights into the model.
+def load_state(network: Network, weights: Mapping[str, Tensor], path: Path) -> None:
+    """Puts the weights into the network.
 
     Raises:
         AbawkitError: They do not fit.
     """
     try:
-        model.load_state_dict(dict(weights))
+        network.load_state_dict(dict(weights))
     except RuntimeError as error:
         raise _not_ours(path, error) from error
 

@@ -14,18 +14,16 @@ import torch
 
 from abawkit import __version__
 from abawkit.data.splits.files import Split
-from abawkit.features.spec import Modality
 from abawkit.features.store import FeatureStore
-from abawkit.training.compiled import threads_allowed
 
 
-def describe(folder: Path, device: str, stores: Mapping[Modality, FeatureStore], split: Split) -> dict[str, Any]:
+def describe(folder: Path, device: str, stores: Mapping[str, FeatureStore], split: Split) -> dict[str, Any]:
     """Returns versions, device, threads, hashes of the features, the split's record and the command.
 
     Args:
         folder: The run's folder, whose disk is looked at.
         device: The device that is trained on.
-        stores: The feature stores that are read.
+        stores: Slot → the feature store that is read.
         split: The split.
     """
     return {
@@ -36,8 +34,8 @@ def describe(folder: Path, device: str, stores: Mapping[Modality, FeatureStore],
         "platform": platform.platform(),
         "device": device,
         "device_name": torch.cuda.get_device_name(device) if device != "cpu" else platform.processor(),
-        "threads": threads_allowed(),
-        "features": {modality: store.content_digest(store.ids) for modality, store in stores.items()},
+        "threads": torch.get_num_threads(),
+        "features": {slot: store.content_digest(store.ids) for slot, store in stores.items()},
         "split": split.record,
         "command": [Path(sys.argv[0]).name, *sys.argv[1:]],
         "free_disk_bytes": shutil.disk_usage(folder).free,

@@ -1,4 +1,4 @@
-"""Where the frames are while a stage trains: in their files, in the device's memory, or on their way to it.
+"""Where the frames are while a stage trains: in their files, in the device's memory, or being sent to it.
 
 On the processor a batch is views of the memory-mapped stores. On a GPU the frames of all clips stay in its memory where
 they fit (the whole challenge is 13 GiB), and a batch is one gather; where they do not fit, a thread copies the next
@@ -20,13 +20,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from abawkit.features.spec import Modality
-from abawkit.models.encoders import Inputs
-from abawkit.models.pooling import Packed
+from abawkit.models.clips import Packed
+from abawkit.models.network import Inputs
 from abawkit.training.batches import ClipData, row_batches
 
 #: Clips per batch when nothing is learned: results do not depend on it, only the memory.
-EVALUATION_BATCH = 64
+EVALUATION_BATCH = 128
 
 #: Bytes of a device that resident frames leave free: for the models, cuBLAS and the gaps between blocks. What the
 #: largest batch takes is counted beside it, by :func:`resident_bytes`.
@@ -43,13 +42,11 @@ class Batch:
     """The clips of one step.
 
     Attributes:
-        inputs: Modality → what its encoder takes, but for those in ``ready``.
-        ready: Modality → embeddings ``[B, H]`` of a frozen encoder.
+        inputs: What the network takes.
         truth: ``[B, E]``; None for clips without labels.
     """
 
-    inputs: Mapping[str, Inputs]
-    ready: Mapping[str, Tensor]
+    inputs: Inputs
     truth: Tensor | None
 
 
@@ -79,15 +76,19 @@ class InPlace:
         """Yields a batch for each list of rows."""
         clips = self.clips
         for rows in steps:
-            ready = {modality: embedding[rows] for modality, embedding in clips.ready.items()}
-            yield Batch(clips.inputs(rows, skip=clips.ready), ready, None if clips.truth is None else clips.truth[rows])
+            packed = {slot: Packed.of([clips.frames[slot][row] for row in rows]) for slot in clips.slots}
+            present = {slot: own.present for slot, own in packed.items()}
+            for slot in clips.ready:
+                present[slot] = torch.from_numpy(clips.present[slot][list(rows)])
+            ready = {slot: vectors[rows] for slot, vectors in clips.ready.items()}
+            yield Batch(Inputs(packed, ready, present), None if clips.truth is None else clips.truth[rows])
 
 
 @dataclass(frozen=True)
 class Shipment:
     """Frames that are on their way to a device; ``arrival`` is None where they are there already."""
 
-    values: Mapping[Modality, Tensor]
+    values: Mapping[str, Tensor]
     arrival: torch.cuda.Event | None = None
 
 
@@ -107,12 +108,12 @@ class Link:
         """Whether buffers are to be in pinned memory, from which a GPU copies by itself."""
         return self._stream is not None
 
-    def send(self, buffers: Mapping[Modality, Tensor]) -> Shipment:
+    def send(self, buffers: Mapping[str, Tensor]) -> Shipment:
         """Begins to copy and returns at once; the buffers must stay as they are until :meth:`sent`."""
         if self._stream is None:
-            return Shipment({modality: values.clone() for modality, values in buffers.items()})
+            return Shipment({slot: values.clone() for slot, values in buffers.items()})
         with torch.cuda.stream(self._stream):
-            there = {modality: values.to(self._device, non_blocking=True) for modality, values in buffers.items()}
+            there = {slot: values.to(self._device, non_blocking=True) for slot, values in buffers.items()}
             return Shipment(there, self._stream.record_event())
 
     def sent(self, shipment: Shipment) -> None:
@@ -120,7 +121,7 @@ class Link:
         if shipment.arrival is not None:
             shipment.arrival.synchronize()
 
-    def receive(self, shipment: Shipment) -> Mapping[Modality, Tensor]:
+    def receive(self, shipment: Shipment) -> Mapping[str, Tensor]:
         """Returns the values; the stream that computes, not the caller, waits until they are there."""
         if shipment.arrival is not None:
             computing = torch.cuda.current_stream(self._device)
@@ -131,14 +132,15 @@ class Link:
 
 
 class _OnDevice:
-    """Clips of which all but the frames is on the device; frames come from :meth:`_frames`."""
+    """Clips of which everything but the frames is on the device; frames come from :meth:`_frames`."""
 
     def __init__(self, clips: ClipData, device: str) -> None:
         self.clips, self._device = clips, device
-        self._lengths = {modality: torch.from_numpy(clips.lengths(modality)) for modality in _modalities(clips)}
-        self._lengths_there = {modality: lengths.to(device) for modality, lengths in self._lengths.items()}
-        self._text = None if clips.text is None or "text" in clips.ready else clips.text.to(device)
-        self._ready = {modality: embedding.to(device) for modality, embedding in clips.ready.items()}
+        self._lengths = {slot: torch.from_numpy(clips.lengths(slot)) for slot in clips.slots}
+        self._lengths_there = {slot: lengths.to(device) for slot, lengths in self._lengths.items()}
+        self._present = {slot: lengths > 0 for slot, lengths in self._lengths_there.items()}
+        self._present |= {slot: torch.from_numpy(clips.present[slot]).to(device) for slot in clips.ready}
+        self._ready = {slot: vectors.to(device) for slot, vectors in clips.ready.items()}
         self._truth = None if clips.truth is None else clips.truth.to(device)
 
     def batches(self, steps: Sequence[Rows]) -> Batches:
@@ -147,30 +149,32 @@ class _OnDevice:
         rows = order.to(self._device)
         places = torch.tensor([place for rows in steps for place in range(len(rows))]).to(self._device)
         ends = np.cumsum([0, *(len(step) for step in steps)]).tolist()
-        lengths = {modality: known[order].tolist() for modality, known in self._lengths.items()}
-        sizes = {m: [sum(own[a:b]) for a, b in pairwise(ends)] for m, own in lengths.items()}
-        clip = {modality: self._per_frame(modality, rows, places, sum(own)) for modality, own in sizes.items()}
-        clip_of = {modality: torch.split(clip[modality], own) for modality, own in sizes.items()}
-        empty = {modality: known[rows] == 0 for modality, known in self._lengths_there.items()}
+        lengths = {slot: known[order].tolist() for slot, known in self._lengths.items()}
+        sizes = {slot: [sum(own[a:b]) for a, b in pairwise(ends)] for slot, own in lengths.items()}
+        clip = {slot: self._per_frame(slot, rows, places, sum(own)) for slot, own in sizes.items()}
+        clip_of = {slot: torch.split(clip[slot], own) for slot, own in sizes.items()}
+        there = {slot: known[rows] for slot, known in self._present.items()}
         with closing(self._frames(steps, rows, sizes)) as frames:
             for at, values in enumerate(frames):
                 own = slice(ends[at], ends[at + 1])
-                inputs: dict[str, Inputs] = {
-                    modality: Packed(packed, clip_of[modality][at], empty[modality][own], lengths[modality][own])
-                    for modality, packed in values.items()
+                present = {slot: known[own] for slot, known in there.items()}
+                packed = {
+                    slot: Packed(
+                        torch.split(all_frames, lengths[slot][own]), present[slot], None, all_frames, clip_of[slot][at]
+                    )
+                    for slot, all_frames in values.items()
                 }
-                if self._text is not None:
-                    inputs["text"] = self._text.index_select(0, rows[own])
-                ready = {modality: embedding.index_select(0, rows[own]) for modality, embedding in self._ready.items()}
-                yield Batch(inputs, ready, None if self._truth is None else self._truth.index_select(0, rows[own]))
+                ready = {slot: vectors.index_select(0, rows[own]) for slot, vectors in self._ready.items()}
+                truth = None if self._truth is None else self._truth.index_select(0, rows[own])
+                yield Batch(Inputs(packed, ready, present), truth)
 
-    def _per_frame(self, modality: Modality, rows: Tensor, values: Tensor, total: int) -> Tensor:
+    def _per_frame(self, slot: str, rows: Tensor, values: Tensor, total: int) -> Tensor:
         """Returns the value of each row's clip for each of its frames, ``[ΣT]``; ``total`` spares asking the device."""
-        return torch.repeat_interleave(values, self._lengths_there[modality][rows], output_size=total)
+        return torch.repeat_interleave(values, self._lengths_there[slot][rows], output_size=total)
 
     def _frames(
-        self, steps: Sequence[Rows], rows: Tensor, sizes: Mapping[Modality, list[int]]
-    ) -> Generator[Mapping[Modality, Tensor], None, None]:
+        self, steps: Sequence[Rows], rows: Tensor, sizes: Mapping[str, list[int]]
+    ) -> Generator[Mapping[str, Tensor], None, None]:
         """Yields the frames ``[ΣT, D]`` of each step, of all modalities; ``sizes`` has each step's ΣT."""
         raise NotImplementedError
 
@@ -189,9 +193,9 @@ class Streamed(_OnDevice):
         self._link = Link(device) if link is None else link
 
     def _frames(
-        self, steps: Sequence[Rows], rows: Tensor, sizes: Mapping[Modality, list[int]]
-    ) -> Generator[Mapping[Modality, Tensor], None, None]:
-        most = {modality: max(own, default=0) for modality, own in sizes.items()}
+        self, steps: Sequence[Rows], rows: Tensor, sizes: Mapping[str, list[int]]
+    ) -> Generator[Mapping[str, Tensor], None, None]:
+        most = {slot: max(own, default=0) for slot, own in sizes.items()}
         with torch.inference_mode(False):  # the thread, which writes to them, is not in that mode
             buffers = [_Buffer(self.clips, most, self._link) for _ in range(AHEAD)]
         thread = ThreadPoolExecutor(1, "frames")
@@ -209,22 +213,22 @@ class Streamed(_OnDevice):
 class _Buffer:
     """Memory for the frames of one batch, used again when they have left it."""
 
-    def __init__(self, clips: ClipData, most: Mapping[Modality, int], link: Link) -> None:
+    def __init__(self, clips: ClipData, most: Mapping[str, int], link: Link) -> None:
         self._clips, self._link = clips, link
         self._last: Shipment | None = None
         self._memory = {}
-        for modality, frames in most.items():
-            like = clips.frames[modality][0]
-            self._memory[modality] = torch.empty(frames, like.shape[1], dtype=like.dtype, pin_memory=link.pinned)
+        for slot, frames in most.items():
+            like = clips.frames[slot][0]
+            self._memory[slot] = torch.empty(frames, like.shape[1], dtype=like.dtype, pin_memory=link.pinned)
 
     def send(self, rows: Rows) -> Shipment:
         """Gathers the frames of the rows and sends them."""
         if self._last is not None:
             self._link.sent(self._last)
         gathered = {}
-        for modality, memory in self._memory.items():
-            clips = [self._clips.frames[modality][row] for row in rows]
-            gathered[modality] = torch.cat(clips, out=memory[: sum(len(clip) for clip in clips)])
+        for slot, memory in self._memory.items():
+            clips = [self._clips.frames[slot][row] for row in rows]
+            gathered[slot] = torch.cat(clips, out=memory[: sum(len(clip) for clip in clips)])
         self._last = self._link.send(gathered)
         return self._last
 
@@ -239,41 +243,37 @@ class Resident(_OnDevice):
 
     def __init__(self, clips: ClipData, device: str) -> None:
         super().__init__(clips, device)
-        self._starts = {modality: own.cumsum(0) - own for modality, own in self._lengths_there.items()}
+        self._starts = {slot: own.cumsum(0) - own for slot, own in self._lengths_there.items()}
         steps = list(row_batches(len(clips), EVALUATION_BATCH))
         sizes = {m: [int(own[rows[0] : rows[-1] + 1].sum()) for rows in steps] for m, own in self._lengths.items()}
-        self._all: dict[Modality, Tensor] = {}
-        for modality, own in sizes.items():
-            like = clips.frames[modality][0]
-            self._all[modality] = torch.empty(sum(own), like.shape[1], dtype=like.dtype, device=device)
-        parts = {modality: torch.split(self._all[modality], own) for modality, own in sizes.items()}
+        self._all: dict[str, Tensor] = {}
+        for slot, own in sizes.items():
+            like = clips.frames[slot][0]
+            self._all[slot] = torch.empty(sum(own), like.shape[1], dtype=like.dtype, device=device)
+        parts = {slot: torch.split(self._all[slot], own) for slot, own in sizes.items()}
         for at, values in enumerate(Streamed(clips, device)._frames(steps, torch.empty(0), sizes)):
-            for modality, packed in values.items():
-                parts[modality][at].copy_(packed)
+            for slot, packed in values.items():
+                parts[slot][at].copy_(packed)
 
     def _frames(
-        self, steps: Sequence[Rows], rows: Tensor, sizes: Mapping[Modality, list[int]]
-    ) -> Generator[Mapping[Modality, Tensor], None, None]:
+        self, steps: Sequence[Rows], rows: Tensor, sizes: Mapping[str, list[int]]
+    ) -> Generator[Mapping[str, Tensor], None, None]:
         index = {}
-        for modality, own in sizes.items():
-            lengths, total = self._lengths_there[modality][rows], sum(own)
-            shift = self._starts[modality][rows] - (lengths.cumsum(0) - lengths)
-            whole = self._per_frame(modality, rows, shift, total) + torch.arange(total, device=self._device)
-            index[modality] = torch.split(whole, own)
+        for slot, own in sizes.items():
+            lengths, total = self._lengths_there[slot][rows], sum(own)
+            shift = self._starts[slot][rows] - (lengths.cumsum(0) - lengths)
+            whole = self._per_frame(slot, rows, shift, total) + torch.arange(total, device=self._device)
+            index[slot] = torch.split(whole, own)
         for at in range(len(steps)):
-            yield {modality: whole.index_select(0, index[modality][at]) for modality, whole in self._all.items()}
-
-
-def _modalities(clips: ClipData) -> list[Modality]:
-    return [modality for modality in clips.frames if modality not in clips.ready]
+            yield {slot: whole.index_select(0, index[slot][at]) for slot, whole in self._all.items()}
 
 
 def resident_bytes(clips: ClipData) -> int:
     """Returns how many bytes of a device resident frames take, with those of the largest batch; 0 without frames."""
     total = 0
-    for modality in _modalities(clips):
-        lengths, (_, dim) = clips.lengths(modality), clips.frames[modality][0].shape
-        frame = dim * clips.frames[modality][0].element_size()
+    for slot in clips.slots:
+        lengths, (_, dim) = clips.lengths(slot), clips.frames[slot][0].shape
+        frame = dim * clips.frames[slot][0].element_size()
         longest = int(np.sort(lengths)[-EVALUATION_BATCH:].sum())
         # Two int64 of the epoch's order per frame; in a batch the frame, in float32 too, and scores for each clip.
         total += int(lengths.sum()) * (frame + 16) + longest * (frame + 4 * dim + 20 * EVALUATION_BATCH)
@@ -315,7 +315,7 @@ def place(sides: Sequence[ClipData], device: str, free: int) -> list[Placed]:
     return [Resident(clips, device) if own else Streamed(clips, device) for clips, own in zip(sides, fit, strict=True)]
 
 
-def told(placed: Sequence[Placed], device: str) -> str:
+def describe(placed: Sequence[Placed], device: str) -> str:
     """Returns, in words, where the frames of the sides are and how much they are; empty without frames."""
     words = []
     for name, kind in (("in the memory of", Resident), ("streamed to", Streamed)):
@@ -327,9 +327,9 @@ def told(placed: Sequence[Placed], device: str) -> str:
 
 
 def _frame_bytes(clips: ClipData) -> int:
-    return sum(frames.numel() * frames.element_size() for m in _modalities(clips) for frames in clips.frames[m])
+    return sum(frames.numel() * frames.element_size() for m in clips.slots for frames in clips.frames[m])
 
 
-def passing(clips: ClipData, device: str) -> Placed:
+def for_one_pass(clips: ClipData, device: str) -> Placed:
     """Returns clips for a single pass over them: in place on the processor, streamed to any other device."""
     return InPlace(clips) if device == "cpu" else Streamed(clips, device)

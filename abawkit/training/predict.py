@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -18,14 +18,15 @@ from abawkit.data.labels import load_official
 from abawkit.data.splits.resplit import find_split
 from abawkit.device import pick_device
 from abawkit.errors import AbawkitError, UsageError
-from abawkit.features.spec import Modality
 from abawkit.features.store import FeatureStore
 from abawkit.layout.folder import ChallengeFolder
+from abawkit.models.network import Inputs, Network
 from abawkit.progress import SILENT, Progress
 from abawkit.runs.run import Predictions, Run, Side, write_predictions
-from abawkit.training.batches import ClipData, load_clips, row_batches
+from abawkit.systems.schema import System
+from abawkit.training.batches import ClipData, Source, load_clips, row_batches, takes_one_frame
 from abawkit.training.checkpoint import load_run_model
-from abawkit.training.placement import EVALUATION_BATCH, passing
+from abawkit.training.placement import EVALUATION_BATCH, for_one_pass
 from abawkit.workspace import Workspace
 
 
@@ -34,7 +35,7 @@ def predict(workspace: Workspace, run: Run, on: Side = "test", *, progress: Prog
 
     Args:
         workspace: The workspace.
-        run: A trained run; an ensemble has no model, it is made anew from its members.
+        run: A trained run; an ensemble has no model, it is made again from its members.
         on: ``valid`` (of the run's split) or ``test`` (the challenge folder's test clips).
         progress: What to report to.
 
@@ -55,7 +56,7 @@ def predict(workspace: Workspace, run: Run, on: Side = "test", *, progress: Prog
         if not ids:
             raise UsageError("there are no test clips yet", path=workspace.data, todo="add them, then: abawkit extract")
     device = pick_device(workspace.settings.training.device)
-    clips = load_clips(run_stores(workspace, run.config), ids, truth)
+    clips = load_clips(run_sources(workspace, run.config), ids, truth)
     with progress.task(f"predict {on}", len(clips)) as bar:
         table = predict_table(run.path, run.config, clips, workspace.task, device)
         bar.advance(len(clips))
@@ -68,30 +69,32 @@ def test_ids(workspace: Workspace) -> tuple[str, ...]:
     return tuple(load_official(ChallengeFolder.open(workspace.data, workspace.task)).test_ids)
 
 
-def run_stores(workspace: Workspace, config: dict[str, Any]) -> dict[Modality, FeatureStore]:
-    """Returns the feature stores that a run was trained on.
+def run_sources(workspace: Workspace, config: Mapping[str, Any]) -> dict[str, Source]:
+    """Returns where the frames of each slot of a run come from.
 
     Raises:
         AbawkitError: A store is gone, has another signature, or lacks a shard.
     """
-    stores: dict[Modality, FeatureStore] = {}
-    for modality, folder in config["features"].items():
-        store = FeatureStore.open(workspace.features / modality / folder)
-        expected = config["signatures"][modality]
+    system = System.model_validate(config["definition"])
+    sources: dict[str, Source] = {}
+    for slot, folder in config["features"].items():
+        wanted = system.slots[slot]
+        store = FeatureStore.open(workspace.features / wanted.modality / folder)
+        expected = config["signatures"][slot]
         if store.spec.signature != expected:
             raise AbawkitError(
-                f"the {modality} features are not those that the run was trained on",
+                f"the {wanted.modality} features are not those that the run was trained on",
                 path=store.path,
                 got=store.spec.signature,
                 expected=expected,
-                todo="abawkit extract with the settings of that run, or train anew",
+                todo="abawkit extract with the settings of that run, or train again",
             )
         store.require_whole()
-        stores[modality] = store
-    return stores
+        sources[slot] = Source(store, wanted.normalize, takes_one_frame(wanted.encoder))
+    return sources
 
 
-def predict_table(path: Path, config: dict[str, Any], clips: ClipData, task: Task, device: str) -> pd.DataFrame:
+def predict_table(path: Path, config: Mapping[str, Any], clips: ClipData, task: Task, device: str) -> pd.DataFrame:
     """Returns the prediction table of the clips (see :mod:`abawkit.runs.run`), indexed by id.
 
     Args:
@@ -101,38 +104,58 @@ def predict_table(path: Path, config: dict[str, Any], clips: ClipData, task: Tas
         task: The challenge track.
         device: Where to compute.
     """
-    model, stages = load_run_model(path / "model.safetensors", config, len(task.targets))
-    if model is not None:
-        model.to(device)
-    modalities: list[Modality] = list(config["encoders"])
+    network, stages = load_run_model(path / "model.safetensors", config, len(task.targets))
+    for model in (network, *stages.values()):
+        if model is not None:
+            model.to(device)
     blocks: dict[str, list[NDArray[np.float64]]] = {}
 
     def keep(prefix: str, values: Tensor) -> None:
         blocks.setdefault(prefix, []).append(values.cpu().numpy().astype(np.float64))
 
     steps = list(row_batches(len(clips), EVALUATION_BATCH))
-    with torch.inference_mode(), closing(passing(clips, device).batches(steps)) as batches:
+    with torch.inference_mode(), closing(for_one_pass(clips, device).batches(steps)) as batches:
         for batch in batches:
-            inputs = batch.inputs
-            embeddings = [] if model is None else model.embed(inputs)
-            if model is not None:
-                keep("", model.fuse(embeddings))
-            for modality in modalities:
-                if modality in stages:
-                    keep(f"{modality}:" if model is not None else "", stages[modality].to(device)(inputs[modality]))
-                if model is not None:
-                    keep(f"without-{modality}:", model.fuse_without(embeddings, modality))
+            if network is not None:
+                inputs = encoded(network, batch.inputs)
+                output = network(inputs)
+                keep("", output.prediction)
+                for slot, head in output.heads.items():
+                    if slot not in stages:
+                        keep(f"{slot}:", head)
+            for slot, stage in stages.items():
+                keep("" if network is None else f"{slot}:", stage(batch.inputs).prediction)
+            if network is not None:
+                for slot in config["inputs"]:
+                    keep(f"without-{slot}:", network(inputs, without=slot).prediction)
     values = {prefix: np.concatenate(parts) for prefix, parts in blocks.items()}
-    columns: dict[str, Any] = {}
     if clips.truth is not None:
         values = {"truth.": clips.truth.cpu().numpy().astype(np.float64), **values}
-    main = {prefix: block for prefix, block in values.items() if prefix in ("truth.", "")}
-    for prefix, block in main.items():
-        columns |= {prefix + target: block[:, index] for index, target in enumerate(task.targets)}
-    columns["missing"] = [" ".join(m for m in modalities if not clips.present[m][row]) for row in range(len(clips))]
-    for modality in modalities:
-        columns[f"frames.{modality}"] = clips.lengths(modality)
-    for prefix, block in values.items():
-        if prefix not in main:
-            columns |= {prefix + target: block[:, index] for index, target in enumerate(task.targets)}
+    return _table(values, clips, task, list(config["inputs"]))
+
+
+def encoded(network: Network, inputs: Inputs) -> Inputs:
+    """Returns the same clips with the vectors of all slots, so that several forward passes encode them once."""
+    ready = {slot: network.encode(slot, clips) for slot, clips in inputs.clips.items()}
+    return Inputs({}, {**ready, **inputs.ready}, inputs.present)
+
+
+def _table(
+    values: Mapping[str, NDArray[np.float64]], clips: ClipData, task: Task, slots: Sequence[str]
+) -> pd.DataFrame:
+    """Returns one row per clip: truth, prediction, what is missing, lengths, then heads and leave-one-out."""
+
+    def block(prefix: str) -> dict[str, NDArray[np.float64]]:
+        return {prefix + target: values[prefix][:, index] for index, target in enumerate(task.targets)}
+
+    first = [prefix for prefix in ("truth.", "") if prefix in values]
+    columns: dict[str, Any] = {}
+    for prefix in first:
+        columns |= block(prefix)
+    columns["missing"] = [" ".join(s for s in slots if not clips.present[s][row]) for row in range(len(clips))]
+    for slot in slots:
+        columns[f"frames.{slot}"] = clips.lengths(slot)
+    for prefix in values:
+        if prefix not in first:
+            columns |= block(prefix)
     return pd.DataFrame(columns, index=pd.Index(clips.ids, name=task.id_column))

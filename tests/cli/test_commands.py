@@ -81,7 +81,7 @@ def test_agreed_json_keys(predicted: Path) -> None:
     assert run_json(predicted, "stats")["splits"]["train"]["clips"] == 36
     assert run_json(predicted, "config", "show")["settings"]["extract.preset"]["value"] == "lite"
     assert run_json(predicted, "systems", "list")["systems"][0]["name"] == "F1"
-    assert run_json(predicted, "systems", "show", "f5")["hyperparameters"]["frozen_encoders"] is True
+    assert run_json(predicted, "systems", "show", "f5")["slots"]["audio"]["frozen"] is True
     assert run_json(predicted, "resplit", "--ratio", "4:1")["split"].startswith("4to1")
 
 
@@ -110,7 +110,7 @@ def test_human_output(predicted_copy: Path) -> None:
     ("arguments", "code", "words"),
     [
         (["train", "--system", "F9"], 2, "unknown system"),
-        (["train", "--set", "training.lrr=1"], 2, "did you mean training.lr"),
+        (["train", "--set", "training.lrr=1"], 2, "did you mean lr?"),
         (["train", "--set", "nonsense"], 2, "KEY=VALUE"),
         (["train", "--features", "smell=x"], 2, "F4 has no such modality"),
         (["train", "--split", "../../x"], 2, ""),

@@ -40,7 +40,7 @@ def record(folder: Path, *arguments: str) -> dict[str, Any]:
 
 def test_a_fold_set_is_trained_and_combined_out_of_fold(tmp_path: Path) -> None:
     workspace = random_workspace(tmp_path, CONFIG)
-    in_turn = ("--set", "training.threads=2")  # without processes, whose start takes seconds
+    in_turn = ("--set", "training.workers=1")  # without processes, whose start takes seconds
     result = run(tmp_path, "train", "--system", "F1", "--fold", "all")
     assert result.exit_code == 2 and "abawkit resplit --folds" in result.stderr
     result = run(tmp_path, "resplit", "--folds", "3")

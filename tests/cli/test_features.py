@@ -87,7 +87,7 @@ def test_imported_features_train_evaluate_and_submit(workspace: Path) -> None:
     assert record["scores"]["valid"]["n"] == 24
     assert record["scores"]["valid"]["mean_pearson"] > 0.3  # the labels are in the features
     config = json.loads((Path(record["run"]) / "config.json").read_text())
-    assert {m: encoder["inputs"] for m, encoder in config["encoders"].items()} == {"text": 16, "audio": 12, "vision": 8}
+    assert config["inputs"] == {"text": 16, "audio": 12, "vision": 8}
     test = pd.read_csv(Path(record["run"]) / "predictions" / "test.csv", dtype={"Filename": str}, keep_default_na=False)
     assert list(test["Filename"]) == IDS[60:] and list(test.loc[test["missing"] == "text", "Filename"]) == ["00070"]
     submitted = pd.read_csv(workspace / "submissions" / "team.csv", dtype={"Filename": str})

@@ -14,7 +14,8 @@ import pytest
 from abawkit.errors import AbawkitError
 from abawkit.features.store import FeatureStore, list_stores
 from abawkit.fileio import locked
-from abawkit.training.predict import run_stores
+from abawkit.systems.loader import load_system
+from abawkit.training.predict import run_sources
 from abawkit.workspace import Workspace
 from tests.cli.program import run
 
@@ -91,9 +92,13 @@ def assert_every_reader_names_the_shard(folder: Path, store: FeatureStore) -> No
     for command, code in exits.items():
         result = run(folder, *command)
         assert (result.exit_code, said in " ".join(result.output.split())) == (code, True), result.output
-    record = {"features": {"text": store.path.name}, "signatures": {"text": store.spec.signature}}
+    record = {
+        "features": {"text": store.path.name},
+        "signatures": {"text": store.spec.signature},
+        "definition": load_system("F1").to_json(),
+    }
     with pytest.raises(AbawkitError, match=said):
-        run_stores(Workspace.open(folder, environ={}), record)  # what `predict` reads with
+        run_sources(Workspace.open(folder, environ={}), record)  # what `predict` reads with
 
 
 def assert_same_values(folder: Path, expected: Path) -> None:

@@ -7,10 +7,13 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from abawkit.models.encoders import EncoderConfig, UnimodalModel, make_encoder
-from abawkit.models.fusion import FusionConfig, FusionModel, drop_modalities
-from abawkit.models.pooling import attention_pool
-from abawkit.training.losses import ccc_mse_loss
+from abawkit.models.clips import Packed
+from abawkit.models.encoders.attention import Attention
+from abawkit.models.encoders.pooled import Mlp
+from abawkit.models.fusion.concat import Concat
+from abawkit.models.network import Inputs, Network, NetworkConfig, SlotConfig, draw_kept
+from abawkit.models.pooling import attention_pool, pool_joined
+from abawkit.optim.losses import CccMse
 from tests import plain
 
 #: Frames per clip: none, one, a few, and one clip that is longer than all others together.
@@ -28,13 +31,29 @@ def frames(dim: int, seed: int = 0, lengths: Sequence[int] = LENGTHS) -> list[Te
 
 
 def batch(*modalities: str) -> Values:
-    """What a model with these modalities takes: text of length 1 or missing, and clips."""
+    """Clips of these modalities: text of length 1 or missing, and frames."""
     values: Values = {m: frames(DIM[m], seed=len(m)) for m in modalities if m != "text"}
     if "text" in modalities:
         text = torch.randn(len(LENGTHS), DIM["text"], generator=torch.Generator().manual_seed(5), dtype=torch.float64)
         values["text"] = nn.functional.normalize(text, dim=1)
         values["text"][1] = 0.0  # missing
     return values
+
+
+def inputs(values: Values, ready: Values | None = None) -> Inputs:
+    """What a network takes: missing text has no frame."""
+    clips = {}
+    for slot, own in values.items():
+        if slot == "text":
+            own = [row[None] if bool(row.any()) else row[None][:0] for row in own]
+        clips[slot] = Packed.of(own)
+    here = torch.ones(len(LENGTHS), dtype=torch.bool)
+    present = {slot: own.present for slot, own in clips.items()} | dict.fromkeys(ready or {}, here)
+    return Inputs(clips, ready or {}, present)
+
+
+def predict(network: Network, values: Values, **more: Any) -> Tensor:
+    return network(inputs(values), **more).prediction
 
 
 def truth() -> Tensor:
@@ -51,23 +70,27 @@ def randomised(model: Any) -> Any:
     return model
 
 
-def encoder(modality: str, dropout: float = 0.45, **changes: int) -> EncoderConfig:
-    sizes = {"inputs": DIM[modality], "hidden": HIDDEN[modality]} | changes
-    return EncoderConfig("mlp" if modality == "text" else "attention", **sizes, dropout=dropout)
+def slot(modality: str, dropout: float = 0.45, *, hidden: int | None = None, frozen: bool = False) -> SlotConfig:
+    kind = Mlp if modality == "text" else Attention
+    return SlotConfig(kind(hidden=hidden or HIDDEN[modality], dropout=dropout), DIM[modality], frozen)
 
 
-def fusion(*modalities: str, frozen: Sequence[str] = (), modality_dropout: float = 0.3) -> FusionModel:
-    """A fusion model whose only dropout is that of whole modalities."""
-    config = FusionConfig(
-        encoders={m: encoder(m, dropout=0.0) for m in modalities},
-        targets=6,
-        hidden=7,
-        dropout=0.0,
-        modality_dropout=modality_dropout,
-        frozen=frozen,
-    )
-    model: FusionModel = randomised(FusionModel(config))
-    return model
+def unimodal(modality: str, dropout: float = 0.45) -> Network:
+    network: Network = randomised(Network(NetworkConfig({modality: slot(modality, dropout)}, 6, head_dropout=dropout)))
+    return network
+
+
+def renamed(own: plain.State, modality: str) -> plain.State:
+    """The parameters of a slot's own network under the names of the plain form."""
+    return {name.removeprefix(f"{modality}_"): value for name, value in own.items()}
+
+
+def fusion(*modalities: str, frozen: Sequence[str] = (), modality_dropout: float = 0.3) -> Network:
+    """A network that fuses, whose only dropout is that of whole modalities."""
+    slots = {m: slot(m, 0.0, frozen=m in frozen) for m in modalities}
+    config = NetworkConfig(slots, 6, Concat(hidden=7, dropout=0.0), modality_dropout=modality_dropout)
+    network: Network = randomised(Network(config))
+    return network
 
 
 def same_with_gradients(
@@ -77,7 +100,7 @@ def same_with_gradients(
     copies = {name: value.detach().clone().requires_grad_() for name, value in model.named_parameters()}
     expected = reference(copies)
     torch.testing.assert_close(ours, expected, **EXACT)
-    ccc_mse_loss(truth(), ours, 0.7).backward()  # type: ignore[no-untyped-call]
+    CccMse().value(truth(), ours).backward()  # type: ignore[no-untyped-call]
     plain.loss(truth(), expected, 0.7).backward()  # type: ignore[no-untyped-call]
     for name, parameter in model.named_parameters():
         if name.split("_encoder.")[0] in frozen:
@@ -93,7 +116,7 @@ def test_pooling_and_its_gradients_are_those_of_the_padded_form(lengths: list[in
     clips = frames(5, lengths=lengths)
     weight = torch.randn(5, dtype=torch.float64, generator=torch.Generator().manual_seed(1), requires_grad=True)
     bias = torch.tensor(0.7, dtype=torch.float64, requires_grad=True)
-    ours, expected = attention_pool(clips, weight, bias), plain.pooling(clips, weight, bias)
+    ours, expected = attention_pool(Packed.of(clips), weight, bias), plain.pooling(clips, weight, bias)
     torch.testing.assert_close(ours, expected, **EXACT)
     towards = torch.randn(expected.shape, dtype=torch.float64, generator=torch.Generator().manual_seed(2))
     got = torch.autograd.grad((ours * towards).sum(), [weight, bias])
@@ -104,7 +127,7 @@ def test_pooling_passes_gradcheck() -> None:
     clips = frames(5, lengths=[4, 1, 0, 9])
     weight = torch.randn(5, dtype=torch.float64, generator=torch.Generator().manual_seed(1), requires_grad=True)
     bias = torch.zeros((), dtype=torch.float64, requires_grad=True)
-    assert torch.autograd.gradcheck(lambda w, b: attention_pool(clips, w, b), (weight, bias))
+    assert torch.autograd.gradcheck(lambda w, b: attention_pool(Packed.of(clips), w, b), (weight, bias))
 
 
 @pytest.mark.parametrize("level", [0.0, 2e3, -2e3])
@@ -112,7 +135,7 @@ def test_pooling_of_large_scores_is_finite(level: float) -> None:
     clips = [clip * 100 + level for clip in frames(3, lengths=[50, 1])]
     weight = torch.tensor([30.0, -20.0, 5.0], dtype=torch.float64, requires_grad=True)
     bias = torch.zeros((), dtype=torch.float64)
-    ours, expected = attention_pool(clips, weight, bias), plain.pooling(clips, weight, bias)
+    ours, expected = attention_pool(Packed.of(clips), weight, bias), plain.pooling(clips, weight, bias)
     torch.testing.assert_close(ours, expected, rtol=1e-10, atol=1e-10)
     (gradient,) = torch.autograd.grad(ours.sum(), weight)
     assert bool(torch.isfinite(gradient).all())
@@ -121,7 +144,7 @@ def test_pooling_of_large_scores_is_finite(level: float) -> None:
 def test_half_precision_frames_are_read_as_they_are() -> None:
     halves = [clip.half() for clip in frames(5)]
     weight, bias = torch.randn(5, generator=torch.Generator().manual_seed(1)), torch.zeros(())
-    pooled = attention_pool(halves, weight, bias)
+    pooled = attention_pool(Packed.of(halves), weight, bias)
     assert pooled.dtype == torch.float32 and pooled[2].tolist() == [0.0] * 5
     expected = plain.pooling([clip.double() for clip in halves], weight.double(), bias.double())
     torch.testing.assert_close(pooled.double(), expected, rtol=0, atol=2e-6)
@@ -131,17 +154,32 @@ def test_frames_in_another_order_pool_to_the_same() -> None:
     clips = frames(5)
     weight, bias = torch.randn(5, dtype=torch.float64), torch.zeros((), dtype=torch.float64)
     turned = [clip.flip(0) for clip in clips]
-    torch.testing.assert_close(attention_pool(clips, weight, bias), attention_pool(turned, weight, bias), **EXACT)
+    ours, other = (attention_pool(Packed.of(each), weight, bias) for each in (clips, turned))
+    torch.testing.assert_close(ours, other, **EXACT)
+
+
+def test_the_pooling_of_a_gpu_is_the_same() -> None:
+    clips = frames(5)
+    found = []
+    for pool in (attention_pool, pool_joined):
+        weight = torch.randn(5, dtype=torch.float64, generator=torch.Generator().manual_seed(1), requires_grad=True)
+        pooled = pool(Packed.of(clips), weight, torch.tensor(0.5, dtype=torch.float64))
+        found.append((pooled.detach(), *torch.autograd.grad(pooled.square().sum(), weight)))
+    torch.testing.assert_close(found[0], found[1], rtol=1e-10, atol=1e-10)
 
 
 @pytest.mark.parametrize("modality", ["text", "audio", "vision", "motion"])
-def test_encoders_and_unimodal_models_are_their_formulas(modality: str) -> None:
-    values = batch(modality)[modality]
-    alone = randomised(make_encoder(encoder(modality)))
-    own = {name: value.detach() for name, value in alone.named_parameters()}
-    torch.testing.assert_close(alone(values), plain.encoder(modality, values, own), **EXACT)
-    model = randomised(UnimodalModel(encoder(modality), 6))
-    same_with_gradients(model, model(values), lambda own: plain.stage(modality, values, own, "encoder."))
+def test_encoders_and_unimodal_networks_are_their_formulas(modality: str) -> None:
+    values = batch(modality)
+    network = unimodal(modality)
+    own = {name: value.detach() for name, value in network.encoder(modality).named_parameters()}
+    embedding = network.encode(modality, inputs(values).clips[modality])
+    torch.testing.assert_close(embedding, plain.encoder(modality, values[modality], own), **EXACT)
+
+    def reference(own: plain.State) -> Tensor:
+        return plain.stage(modality, values[modality], renamed(own, modality), "encoder.")
+
+    same_with_gradients(network, predict(network, values), reference)
 
 
 @pytest.mark.parametrize(
@@ -154,50 +192,45 @@ def test_encoders_and_unimodal_models_are_their_formulas(modality: str) -> None:
 )
 def test_fusion_is_its_formula(modalities: tuple[str, ...], frozen: tuple[str, ...]) -> None:
     values = batch(*modalities)
-    model = fusion(*modalities, frozen=frozen)
-    ours = model(values)
+    network = fusion(*modalities, frozen=frozen)
+    ours = predict(network, values)
     assert ours.shape == (len(LENGTHS), 6)
-    same_with_gradients(model, ours, lambda own: plain.fusion(values, own), frozen=frozen)
+    same_with_gradients(network, ours, lambda own: plain.fusion(values, own), frozen=frozen)
 
 
-def test_embeddings_that_are_ready_need_no_frames() -> None:
+def test_vectors_that_are_ready_need_no_frames() -> None:
     values = batch("text", "audio", "motion")
-    model = fusion("text", "audio", "motion", frozen=("motion",))
-    ready = {"motion": plain.encoder("motion", values["motion"], dict(model.encoder("motion").named_parameters()))}
-    ours = model({m: values[m] for m in ("text", "audio")}, ready)
-    assert torch.allclose(ours, model(values), rtol=1e-12, atol=1e-12)
-    same_with_gradients(model, ours, lambda own: plain.fusion(values, own), frozen=("motion",))
+    network = fusion("text", "audio", "motion", frozen=("motion",))
+    own = dict(network.encoder("motion").named_parameters())
+    ready = {"motion": plain.encoder("motion", values["motion"], own)}
+    ours = network(inputs({m: values[m] for m in ("text", "audio")}, ready)).prediction
+    assert torch.allclose(ours, predict(network, values), rtol=1e-12, atol=1e-12)
+    same_with_gradients(network, ours, lambda own: plain.fusion(values, own), frozen=("motion",))
 
 
 def test_training_with_modality_dropout_is_its_formula() -> None:
     values = batch("text", "audio", "vision", "motion")
-    model = fusion("text", "audio", "vision", "motion", frozen=("motion",)).train()
-    ones = [torch.ones(len(LENGTHS), 1, dtype=torch.float64) for _ in values]
+    network = fusion("text", "audio", "vision", "motion", frozen=("motion",)).train()
     seen = set()
     for seed in range(6):  # whatever the draw is made of, the same seed gives it again
         torch.manual_seed(seed)
-        kept = torch.cat(drop_modalities(ones, 0.3), dim=1) != 0
+        kept = draw_kept(len(LENGTHS), 4, 0.3)
         seen |= {tuple(row) for row in kept.tolist()}
         torch.manual_seed(seed)
-        model.zero_grad()
+        network.zero_grad()
 
         def reference(own: plain.State, kept: Tensor = kept) -> Tensor:
             return plain.head(plain.dropped(plain.embeddings(values, own), kept, 0.3), own)
 
-        same_with_gradients(model, model(values), reference, frozen=("motion",))
+        same_with_gradients(network, predict(network, values), reference, frozen=("motion",))
     assert len(seen) > 5
 
 
 @pytest.mark.parametrize(("modalities", "probability"), [(2, 0.3), (3, 0.3), (4, 0.3), (2, 0.9)])
-def test_modality_dropout_keeps_one_and_scales(modalities: int, probability: float) -> None:
+def test_modality_dropout_keeps_one(modalities: int, probability: float) -> None:
     torch.manual_seed(0)
-    samples = 20_000
-    made = drop_modalities([torch.ones(samples, 2 + m, dtype=torch.float64) for m in range(modalities)], probability)
-    for block in made:
-        assert bool((block == block[:, :1]).all())  # whole modalities, not single values
-        assert torch.unique(block).tolist() == pytest.approx([0, 1 / (1 - probability)])
-    kept = torch.stack([block[:, 0] != 0 for block in made], dim=1)
-    assert bool(kept.any(dim=1).all())
+    kept = draw_kept(20_000, modalities, probability)
+    assert kept.shape == (20_000, modalities) and bool(kept.any(dim=1).all())
     # A modality is kept with 1 - p, or as the one that a sample which lost all of them keeps.
     expected = 1 - probability + probability**modalities / modalities
     assert kept.double().mean(dim=0).tolist() == pytest.approx([expected] * modalities, abs=0.015)
@@ -209,36 +242,40 @@ def test_modality_dropout_keeps_one_and_scales(modalities: int, probability: flo
 
 def test_nothing_is_dropped_in_eval_mode_or_at_rate_zero() -> None:
     values = batch("text", "audio")
-    model = fusion("text", "audio")
-    expected = plain.fusion(values, dict(model.named_parameters()))
-    torch.testing.assert_close(model(values), expected, **EXACT)
+    network = fusion("text", "audio")
+    expected = plain.fusion(values, dict(network.named_parameters()))
+    torch.testing.assert_close(predict(network, values), expected, **EXACT)
     still = fusion("text", "audio", modality_dropout=0.0).train()
-    torch.testing.assert_close(still(values), expected, **EXACT)
+    torch.testing.assert_close(predict(still, values), expected, **EXACT)
 
 
-def test_leaving_a_modality_out_is_its_embedding_at_zero() -> None:
+def test_leaving_a_modality_out_is_its_vector_at_zero() -> None:
     values = batch("text", "audio", "motion")
-    model = fusion("text", "audio", "motion")
-    own = {name: value.detach() for name, value in model.named_parameters()}
+    network = fusion("text", "audio", "motion")
+    own = {name: value.detach() for name, value in network.named_parameters()}
     embeddings = plain.embeddings(values, own)
     for index, modality in enumerate(("text", "audio", "motion")):
         expected = plain.head([e * 0 if i == index else e for i, e in enumerate(embeddings)], own)
-        torch.testing.assert_close(model.fuse_without(model.embed(values), modality), expected, **EXACT)
+        torch.testing.assert_close(predict(network, values, without=modality), expected, **EXACT)
 
 
 def test_where_dropout_is_in_the_encoders_and_the_head() -> None:
     """Between GELU and the last LayerNorm of an encoder, and before the linear head."""
-    everything = randomised(UnimodalModel(encoder("text", dropout=1.0), 6)).train()
-    own = dict(everything.named_parameters())
-    text = batch("text")["text"]
-    embedding = everything.encoder(text)
+    everything = unimodal("text", dropout=0.45).train()
+    for module in everything.modules():
+        if isinstance(module, nn.Dropout):
+            module.p = 1.0
+    own = renamed(dict(everything.named_parameters()), "text")
+    values = batch("text")
+    text = values["text"]
+    embedding = everything.encode("text", inputs(values).clips["text"])
     torch.testing.assert_close(embedding, own["encoder.feature.4.bias"].expand_as(embedding), **EXACT)
-    torch.testing.assert_close(everything(text), own["head.1.bias"].expand(len(text), 6), **EXACT)
+    torch.testing.assert_close(predict(everything, values), own["head.1.bias"].expand(len(text), 6), **EXACT)
     torch.manual_seed(0)
-    some = make_encoder(encoder("text", dropout=0.45, hidden=20_000)).double().train()
+    some = Mlp(hidden=20_000).build(DIM["text"]).double().train()
     own = {name: value.detach() for name, value in some.named_parameters()}
     with torch.no_grad():
-        made = some(text)
+        made = some(inputs(values).clips["text"])
     before = plain.gelu(
         plain.linear(
             plain.layer_norm(text, own["feature.0.weight"], own["feature.0.bias"]),
@@ -246,20 +283,19 @@ def test_where_dropout_is_in_the_encoders_and_the_head() -> None:
             own["feature.1.bias"],
         )
     )
-    for row, values in zip(made, before, strict=True):
+    for row, value in zip(made, before, strict=True):
         # What was dropped comes out as one value, that of a zero: so the draw can be read off.
         level, times = torch.unique(row, return_counts=True)
         kept = row != level[times.argmax()]
         assert float(kept.double().mean()) == pytest.approx(0.55, abs=0.02)
-        expected = plain.layer_norm(values * kept / 0.55, own["feature.4.weight"], own["feature.4.bias"])
+        expected = plain.layer_norm(value * kept / 0.55, own["feature.4.weight"], own["feature.4.bias"])
         torch.testing.assert_close(row, expected, **EXACT)
 
 
 def test_where_dropout_is_in_the_fusion_head() -> None:
     """After the LayerNorm and after GELU: with an identity and a bias of 100 between them both can be counted."""
     torch.manual_seed(0)
-    config = FusionConfig(encoders={"text": EncoderConfig("mlp", 5, 4)}, targets=4, hidden=4, modality_dropout=0.0)
-    head = FusionModel(config).double().fusion_head.train()
+    head = Concat(hidden=4).build({"text": 4}, 4).double().train()
     with torch.no_grad():
         for name, parameter in head.named_parameters():
             parameter.copy_(torch.eye(4) if parameter.ndim == 2 else torch.zeros(4))
@@ -268,7 +304,7 @@ def test_where_dropout_is_in_the_fusion_head() -> None:
             if name == "mlp.2.bias":
                 parameter.fill_(100.0)
         fused = torch.tensor([[3.0, -1.0, -1.0, -1.0]], dtype=torch.float64).expand(20_000, 4)
-        made = head(fused)
+        made = head({"text": fused}, {})
     normed = 3 / (3 + 1e-5) ** 0.5  # of the first value, whose mean is 0 and variance 3
     first = made[:, 0]
     second_dropped = first == 0
@@ -284,7 +320,7 @@ def test_where_dropout_is_in_the_fusion_head() -> None:
 
 
 def test_a_frozen_encoder_stays_in_eval_mode() -> None:
-    model = fusion("text", "audio", "motion", frozen=("motion",)).train()
-    assert not any(module.training for module in model.encoder("motion").modules())
-    assert all(module.training for module in model.encoder("audio").modules())
-    assert not any(parameter.requires_grad for parameter in model.encoder("motion").parameters())
+    network = fusion("text", "audio", "motion", frozen=("motion",)).train()
+    assert not any(module.training for module in network.encoder("motion").modules())
+    assert all(module.training for module in network.encoder("audio").modules())
+    assert not any(parameter.requires_grad for parameter in network.encoder("motion").parameters())

@@ -18,52 +18,82 @@ from torch import Tensor
 from abawkit.challenge import EMI
 from abawkit.features.store import FeatureStore
 from abawkit.metrics import score
-from abawkit.models.encoders import EncoderConfig
 from abawkit.runs.run import Run
 from abawkit.settings import Settings
-from abawkit.systems.loader import load_system
-from abawkit.training.checkpoint import fusion_config
+from abawkit.systems.loader import find_systems, load_system
 from abawkit.training.train import train
 from abawkit.workspace import Workspace
 from tests import plain
 from tests.random_stores import DIMS, TRAIN, random_stores, random_workspace
 
-#: Hyper-parameter → its value, and where the paper has it ("script": the authors' released one).
+#: Path in a system → its value, and where the paper has it ("script": the authors' released one).
 TABLE: dict[str, tuple[Any, str]] = {
-    "hidden": (384, "Sec. 4.8"),
-    "motion_hidden": (128, "Sec. 4.8"),
-    "fusion_hidden": (384, "Sec. 4.8"),
-    "dropout": (0.45, "Sec. 4.8"),
-    "modality_dropout": (0.3, "Sec. 4.6"),
-    "alpha": (0.7, "Sec. 4.5, Eq. 1"),
-    "lr": (2e-4, "Sec. 4.8"),
-    "weight_decay": (1e-2, "Sec. 4.8"),
-    "clip_norm": (1.0, "Sec. 4.8"),
-    "batch_size": (16, "Sec. 4.8"),
-    "encoder_lr_scale": (0.05, "Sec. 4.6"),
-    "lr_factor": (0.5, "Sec. 4.8"),
-    "patience": (10, "Sec. 4.8"),
-    "fusion_patience": (10, "Sec. 4.8"),
-    "min_delta": (1e-4, "script"),
-    **{f"{stage}_epochs": (50, "Sec. 4.8") for stage in ("text", "audio", "vision", "fusion")},
-    "motion_epochs": (100, "Sec. 4.8"),
-    "frozen_encoders": (False, "Sec. 5.2"),
-    "missing": ("zero", "script"),
+    **{f"slots.{slot}.encoder.hidden": (384, "Sec. 4.8") for slot in ("text", "audio", "vision")},
+    "slots.motion.encoder.hidden": (128, "Sec. 4.8"),
+    "fusion.hidden": (384, "Sec. 4.8"),
+    **{f"slots.{slot}.encoder.dropout": (0.45, "Sec. 4.8") for slot in ("text", "audio", "vision", "motion")},
+    "fusion.dropout": (0.45, "Sec. 4.8"),
+    "training.head_dropout": (0.45, "script"),
+    "fusion.modality_dropout": (0.3, "Sec. 4.6"),
+    "training.loss": ([{"weight": 1.0, "on": "prediction", "kind": "ccc_mse", "alpha": 0.7}], "Sec. 4.5, Eq. 1"),
+    "training.lr": (2e-4, "Sec. 4.8"),
+    "training.weight_decay": (1e-2, "Sec. 4.8"),
+    "training.clip_norm": (1.0, "Sec. 4.8"),
+    "training.batch_size": (16, "Sec. 4.8"),
+    "training.encoder_lr_scale": (0.05, "Sec. 4.6"),
+    "training.schedule": ({"kind": "plateau", "factor": 0.5, "patience": None}, "Sec. 4.8"),
+    "training.patience": (10, "Sec. 4.8"),
+    "training.min_delta": (1e-4, "script"),
+    "training.epochs": (50, "Sec. 4.8"),
+    "slots.motion.epochs": (100, "Sec. 4.8"),
+    "training.stages": ("unimodal, then fusion", "Sec. 4.1"),
+    "fusion.missing": ("zero", "script"),
+    **{f"slots.{slot}.normalize": (slot == "text", "Sec. 4.2") for slot in ("text", "audio", "vision", "motion")},
+    **{f"slots.{slot}.encoder.kind": ("attention", "Sec. 4.4") for slot in ("audio", "vision", "motion")},
+    "slots.text.encoder.kind": ("mlp", "Sec. 4.4"),
+    "fusion.kind": ("concat", "Sec. 4.6"),
+    # Not the paper's: nothing of the sort.
+    "training.accumulate": (1, "script"),
+    "training.ema": (None, "script"),
+    "training.precision": ("float32", "script"),
+    **{f"slots.{slot}.frozen": (slot == "motion", "Sec. 4.6") for slot in ("text", "audio", "vision", "motion")},
+    **{f"slots.{slot}.epochs": (None, "Sec. 4.8") for slot in ("text", "audio", "vision")},
+    **{f"slots.{slot}.patience": (None, "Sec. 4.8") for slot in ("text", "audio", "vision", "motion")},
+    "fusion.epochs": (None, "Sec. 4.8"),
+    "fusion.patience": (None, "Sec. 4.8"),
 }
 #: What F5 has otherwise: Sec. 5.2, and the script's example.
-OF_F5 = {"frozen_encoders": True, "fusion_hidden": 128, "fusion_patience": 15, "fusion_epochs": 100}
+OF_F5 = {"fusion.hidden": 128, "fusion.patience": 15, "fusion.epochs": 100} | {
+    f"slots.{slot}.frozen": True for slot in ("text", "audio", "vision")
+}
 
 
-@pytest.mark.parametrize("name", list(TABLE))
-def test_hyper_parameters(name: str) -> None:
-    value, section = TABLE[name]
-    for system in ("F1", "F2", "F3", "F4"):
-        assert getattr(load_system(system).hyperparameters, name) == value, section
-    assert getattr(load_system("F5").hyperparameters, name) == OF_F5.get(name, value), section
+def flat(tree: Any, prefix: str = "") -> dict[str, Any]:
+    """Path → value of a system's JSON object, down to losses and schedules."""
+    if not isinstance(tree, dict) or prefix in ("training.schedule.",):
+        return {prefix[:-1]: tree}
+    found: dict[str, Any] = {}
+    for key, value in tree.items():
+        found |= flat(value, f"{prefix}{key}.")
+    return found
 
 
-def test_no_hyper_parameter_is_left_out() -> None:
-    assert set(vars(load_system("F1").hyperparameters)) == set(TABLE)
+@pytest.mark.parametrize("system", ["F1", "F2", "F3", "F4", "F5"])
+def test_hyper_parameters(system: str) -> None:
+    own = {"name", "title", "source", "note", "ratio", "paper"}
+    record = {key: value for key, value in load_system(system).to_json().items() if key not in own}
+    found = {path: value for path, value in flat(record).items() if path.split(".")[-1] not in _NAMES}
+    slots = tuple(f"slots.{slot}." for slot in record["slots"])
+    expected = {
+        path: OF_F5.get(path, value) if system == "F5" else value
+        for path, (value, _) in TABLE.items()
+        if not path.startswith("slots.") or path.startswith(slots)
+    }
+    assert found == expected, "every key is in the table, and has its value"
+
+
+#: Keys of a slot that say which features it takes, not how it is trained.
+_NAMES = ("modality", "features", "extract")
 
 
 def test_the_seed_is_42() -> None:
@@ -75,26 +105,38 @@ def test_the_five_systems() -> None:
     """Sec. 5.2 and Table 5."""
     three = ("text", "audio", "vision")
     expected = {
-        "F1": (three, "2:1", {"valid": 0.4373, "test": 0.506}),
-        "F2": ((*three, "motion"), "2:1", {"valid": 0.4386, "test": 0.506}),
-        "F3": (three, "4:1", {"valid": 0.4717, "test": 0.570}),
-        "F4": ((*three, "motion"), "4:1", {"valid": 0.4722, "test": 0.562}),
-        "F5": (three, "2:1", {"valid": 0.4400, "test": 0.491}),
+        "F1": (three, "2:1", (0.4373, 0.506)),
+        "F2": ((*three, "motion"), "2:1", (0.4386, 0.506)),
+        "F3": (three, "4:1", (0.4717, 0.570)),
+        "F4": ((*three, "motion"), "4:1", (0.4722, 0.562)),
+        "F5": (three, "2:1", (0.4400, 0.491)),
     }
     for name, (modalities, ratio, paper) in expected.items():
         system = load_system(name)
-        assert (system.modalities, system.ratio, system.paper) == (modalities, ratio, paper)
+        assert (system.modalities, system.ratio, (system.paper.valid, system.paper.test)) == (modalities, ratio, paper)
+
+
+def test_the_fifteen_rows_of_table_3() -> None:
+    scores = sorted(
+        system.paper.valid
+        for system in (load_system(found.name) for found in find_systems())
+        if system.source == "paper, Table 3" and system.paper.valid is not None
+    )
+    vision, audio = (0.1084, 0.1343, 0.1260, 0.1134, 0.1512, 0.1535), (0.1428, 0.3088, 0.35, 0.36, 0.36, 0.3650)
+    assert scores == sorted([*vision, *audio, 0.4070, 0.4076, 0.3400])
 
 
 def test_who_is_frozen_and_what_drops_out_during_fusion() -> None:
     """Sec. 4.6: text, audio and vision are tuned, motion never (ours; the paper does not say); F5: nothing is."""
     for name in ("F1", "F2", "F3", "F4", "F5"):
         system = load_system(name)
-        encoders = {m: EncoderConfig("mlp" if m == "text" else "attention", 4) for m in system.modalities}
-        config = fusion_config(system.hyperparameters, encoders, 6)
-        motion = ("motion",) if "motion" in system.modalities else ()
-        assert tuple(config.frozen) == (system.modalities if name == "F5" else motion)
-        assert (config.dropout, config.modality_dropout) == (0.45, 0.3)
+        config = system.network("fusion", dict.fromkeys(system.slots, 4), 6)
+        frozen = [slot for slot, own in config.slots.items() if own.frozen]
+        motion = ["motion"] if "motion" in system.slots else []
+        assert frozen == (list(system.slots) if name == "F5" else motion)
+        assert config.modality_dropout == 0.3
+        for slot in system.slots:  # each is trained in its own stage
+            assert not system.network(slot, {slot: 4}, 6).slots[slot].frozen
 
 
 def trained(root: Path, system: str, **changes: Any) -> tuple[Run, Workspace]:
@@ -123,12 +165,12 @@ def test_the_sizes_of_the_networks(f2: tuple[Run, Workspace]) -> None:
     shapes = {name: tuple(value.shape) for name, value in weights_of(f2[0]).items()}
     for modality, dim in DIMS.items():
         hidden, part = (128 if modality == "motion" else 384), ("feature" if modality == "text" else "proj")
-        for prefix in (f"{modality}_encoder", f"stage.{modality}.encoder"):
+        for prefix in (f"{modality}_encoder", f"stage.{modality}.{modality}_encoder"):
             expected = {"0.weight": (dim,), "1.weight": (hidden, dim), "1.bias": (hidden,), "4.weight": (hidden,)}
             assert {key: shapes[f"{prefix}.{part}.{key}"] for key in expected} == expected
             if modality != "text":
                 assert shapes[f"{prefix}.attn.weight"] == (1, dim)
-        assert shapes[f"stage.{modality}.head.1.weight"] == (6, hidden)
+        assert shapes[f"stage.{modality}.{modality}_head.1.weight"] == (6, hidden)
     assert shapes["fusion_head.mlp.0.weight"] == (3 * 384 + 128,)
     assert shapes["fusion_head.mlp.2.weight"] == (384, 1280) and shapes["fusion_head.mlp.5.weight"] == (6, 384)
 
@@ -161,7 +203,11 @@ def test_a_run_predicts_what_the_plain_networks_do(f2: tuple[Run, Workspace]) ->
     close("", plain.head(embeddings, weights))
     for index, modality in enumerate(DIMS):
         prefix = f"stage.{modality}."
-        own = {name.removeprefix(prefix): value for name, value in weights.items() if name.startswith(prefix)}
+        own = {
+            name.removeprefix(prefix).replace(f"{modality}_", ""): value
+            for name, value in weights.items()
+            if name.startswith(prefix)
+        }
         close(f"{modality}:", plain.stage(modality, values[modality], own, "encoder."))
         without = [embedding * (i != index) for i, embedding in enumerate(embeddings)]
         close(f"without-{modality}:", plain.head(without, weights))
@@ -224,7 +270,7 @@ def test_the_plateau_of_f5_is_longer(tmp_path: Path) -> None:
 def moved(run: Run, modality: str) -> list[tuple[str, Tensor, Tensor]]:
     """Name, value after the stage, and value after fusion of each of the encoder's parameters."""
     weights = weights_of(run)
-    prefix = f"stage.{modality}.encoder."
+    prefix = f"stage.{modality}.{modality}_encoder."
     names = [name.removeprefix(prefix) for name in weights if name.startswith(prefix)]
     return [(name, weights[prefix + name], weights[f"{modality}_encoder.{name}"]) for name in names]
 

@@ -23,6 +23,7 @@ from abawkit.metrics import score
 from abawkit.progress import SILENT
 from abawkit.runs.run import Run
 from abawkit.submission.write import submit
+from abawkit.systems.schema import System
 from abawkit.training.authors import import_run
 from abawkit.training.predict import predict
 from abawkit.workspace import Workspace
@@ -159,11 +160,12 @@ def test_a_fusion_file_predicts_as_the_authors_model(workspace: Workspace, tmp_p
     expected = score(workspace.task, split.valid.values, run.predictions("valid", workspace.task).values)
     assert run.metrics["scores"]["valid"]["mean_pearson"] == pytest.approx(expected.mean_pearson)
     assert run.metrics["files"] == {"best.pt": {"epoch": 12, "best_pearson": 0.4373}}
-    sizes = run.config["definition"]["hyperparameters"]
-    assert (sizes["hidden"], sizes["fusion_hidden"]) == (HIDDEN, FUSION)
-    assert list(run.config["encoders"]) == ["text", "audio", "vision", "motion"][: 4 if motion else 3]
-    if motion:
-        assert sizes["motion_hidden"] == MOTION
+    system = System.model_validate(run.config["definition"])
+    assert list(system.slots) == ["text", "audio", "vision", "motion"][: 4 if motion else 3]
+    assert [slot.encoder.hidden for slot in system.slots.values()] == [HIDDEN, HIDDEN, HIDDEN, MOTION][
+        : len(system.slots)
+    ]
+    assert system.fusion is not None and system.fusion.kind.hidden == FUSION
     table = run.predictions("valid", workspace.task).table
     assert "without-audio:Joy" in table and "audio:Joy" not in table  # the fusion file has no stage's head
     again = import_run(workspace, [tmp_path / "best.pt"], split="official")
@@ -208,7 +210,7 @@ def test_a_stage_file_is_a_run_of_its_own(workspace: Workspace, tmp_path: Path, 
     state = dict(encoder.state_dict()) | {f"head.{key}": value for key, value in head.state_dict().items()}
     run = import_run(workspace, [saved(tmp_path / "stage.pt", state)], split="official")
     same(run, workspace, lambda batch: head(encoder(batch[modality])))
-    assert list(run.config["encoders"]) == [modality] and not run.config["fusion"]
+    assert list(run.config["inputs"]) == [modality] and not run.config["fusion"]
     assert evaluate(workspace, run).scores.n == 24
 
 
@@ -274,7 +276,7 @@ def test_everything_that_does_not_fit_is_named_at_once(workspace: Workspace, tmp
         f"f.pt: text_encoder.feature.1.weight has the shape ({HIDDEN}, 768), not ({HIDDEN}, 11)",
         f"f.pt: fusion_head.mlp.5.weight has the shape (7, {FUSION}), not (6, {FUSION})",
         "f.pt: fusion_head.mlp.0.bias holds values that are not finite",
-        "f.pt: motion_encoder.attn.bias is no tensor of floating-point numbers",
+        "f.pt: motion_encoder.attn.bias is not a tensor of floating-point numbers",
         f"t.pt: head.1.weight has the shape (6, 3), not (6, {HIDDEN})",
     ]
     assert sorted(line.strip() for line in caught.value.message.splitlines()[1:]) == sorted(expected)

@@ -10,45 +10,52 @@ from abawkit.errors import AbawkitError
 from abawkit.features.spec import ClipFeatures, FeatureSpec, Status
 from abawkit.features.store import list_stores
 from abawkit.features.writer import open_for_writing
-from abawkit.training.batches import load_clips
+from abawkit.training.batches import Source, load_clips
+from abawkit.training.placement import InPlace
 
 
-def test_text_is_normalised_and_missing_text_is_zeros(extracted: Path) -> None:
-    stores = {store.spec.modality: store for store in list_stores(extracted / "features")}
-    ids = stores["text"].ids
-    clips = load_clips(stores, ids[::-1])  # joined by id, whatever the order
-    assert clips.text is not None and clips.ids == tuple(ids[::-1])
-    there = np.array([stores["text"].status(clip) == Status.PRESENT for clip in clips.ids])
-    norms = clips.text.norm(dim=1).numpy()
-    np.testing.assert_allclose(norms[there], 1, atol=1e-5)
-    assert (norms[~there] == 0).all() and 0 < (~there).sum() < len(ids)
-    row = int(np.flatnonzero(there)[3])
-    raw = np.asarray(stores["text"].frames(clips.ids[row]), np.float32)[0]
-    np.testing.assert_allclose(clips.text[row].numpy(), raw / np.linalg.norm(raw), atol=1e-6)
+def sources(root: Path) -> dict[str, Source]:
+    stores = {store.spec.modality: store for store in list_stores(root / "features")}
+    return {slot: Source(store, normalize=slot == "text", one_frame=slot == "text") for slot, store in stores.items()}
+
+
+def test_text_is_normalised_and_missing_text_has_no_frame(extracted: Path) -> None:
+    found = sources(extracted)
+    store = found["text"].store
+    clips = load_clips(found, store.ids[::-1])  # joined by id, whatever the order
+    assert clips.ids == tuple(store.ids[::-1])
+    there = np.array([store.status(clip) == Status.PRESENT for clip in clips.ids])
+    np.testing.assert_array_equal(clips.lengths("text"), there)
+    assert 0 < (~there).sum() < len(there)
+    for row in np.flatnonzero(there):
+        raw = np.asarray(store.frames(clips.ids[row]), np.float32)[0]
+        np.testing.assert_allclose(clips.frames["text"][row][0].numpy(), raw / np.linalg.norm(raw), atol=1e-6)
     np.testing.assert_array_equal(clips.present["text"], there)
 
 
 def test_frames_are_views_and_missing_ones_are_empty(extracted: Path) -> None:
-    stores = {store.spec.modality: store for store in list_stores(extracted / "features")}
-    clips = load_clips(stores, stores["audio"].ids)
+    found = sources(extracted)
+    store = found["audio"].store
+    clips = load_clips(found, store.ids)
     for row, clip in enumerate(clips.ids):
-        expected = stores["audio"].frames(clip)
-        assert torch.equal(clips.frames["audio"][row], torch.from_numpy(np.array(expected)))
+        assert torch.equal(clips.frames["audio"][row], torch.from_numpy(np.array(store.frames(clip))))
     lengths = clips.lengths("audio")
     assert (lengths == 0).any() and ((lengths == 0) == ~clips.present["audio"]).all()
-    batch = clips.inputs([2, 0], skip={"motion": torch.zeros(0)})
-    assert set(batch) == {"text", "audio", "vision"} and torch.equal(batch["audio"][1], clips.frames["audio"][0])
-    assert set(clips.only("text").frames) == set() and set(clips.only("audio").frames) == {"audio"}
+    (batch,) = InPlace(clips).batches([[2, 0]])
+    assert set(batch.inputs.clips) == {"text", "audio", "vision", "motion"}
+    packed = batch.inputs.clips["audio"]
+    assert torch.equal(packed.frames[1], clips.frames["audio"][0])
+    assert packed.frames[0].data_ptr() == clips.frames["audio"][2].data_ptr(), "a view, not a copy"
+    assert set(clips.only(["audio"]).frames) == {"audio"}
 
 
 def test_clips_that_are_not_in_the_store_are_named(extracted: Path) -> None:
-    stores = {store.spec.modality: store for store in list_stores(extracted / "features")}
     with pytest.raises(AbawkitError, match="1 of 2 clips have no text features") as caught:
-        load_clips(stores, ["00000", "99999"])
+        load_clips(sources(extracted), ["00000", "99999"])
     assert caught.value.got == "missing: 99999"
 
 
-def test_one_vector_per_token_is_refused(tmp_path: Path) -> None:
+def test_one_vector_per_token_is_refused_where_an_encoder_takes_one_frame(tmp_path: Path) -> None:
     spec = FeatureSpec("text", "tokens", 4, "test/1")
     rows = {"00000": 1, "00001": 3}
     made = [
@@ -58,7 +65,8 @@ def test_one_vector_per_token_is_refused(tmp_path: Path) -> None:
     with open_for_writing(tmp_path / "store", spec) as writer:
         writer.add(made)
         store = writer.store
-    with pytest.raises(AbawkitError, match="one vector per token") as caught:
-        load_clips({"text": store}, list(rows))
-    assert "00001 with 3" in str(caught.value) and "abawkit extract" in str(caught.value)
-    assert load_clips({"text": store}, ["00000"]).text is not None
+    with pytest.raises(AbawkitError, match="several vectors per clip") as caught:
+        load_clips({"text": Source(store, one_frame=True)}, list(rows))
+    assert "00001 with 3" in str(caught.value) and "--features text=NAME" in str(caught.value)
+    assert len(load_clips({"text": Source(store)}, list(rows)).frames["text"][1]) == 3
+    assert load_clips({"text": Source(store, one_frame=True)}, ["00000"]).frames["text"]

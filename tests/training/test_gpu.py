@@ -1,34 +1,38 @@
 """Training on a GPU: what the processor gives, wherever the frames are, without waiting for the device in a step.
 
-What needs no GPU to be shown runs everywhere. On a machine with one, where only torch, numpy, scipy, h5py, numba and
+What needs no GPU to be shown runs everywhere. On a machine with one, where only torch, numpy, scipy, h5py and
 pytest are needed: ``python -m pytest --noconftest -p no:cacheprovider tests/training/test_gpu.py``.
 """
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import nullcontext
 from dataclasses import replace
-from typing import Any, cast
+from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from abawkit.features.spec import Modality
-from abawkit.models import encoders
-from abawkit.models.encoders import EncoderConfig, UnimodalModel
-from abawkit.models.flat import flatten
-from abawkit.models.fusion import FusionConfig, FusionModel
-from abawkit.models.pooling import pool_together
+from abawkit.models.encoders import attention
+from abawkit.models.encoders.attention import Attention
+from abawkit.models.encoders.pooled import Mlp
+from abawkit.models.fusion.concat import Concat
+from abawkit.models.network import Network, NetworkConfig, SlotConfig
+from abawkit.models.pooling import pool_joined
+from abawkit.optim.losses import CccMse
+from abawkit.optim.optimizer import adamw, parameter_groups
+from abawkit.optim.schedules import Constant
 from abawkit.training.batches import ClipData
-from abawkit.training.loop import AutogradTrainer, FitPlan, predict_rows
-from abawkit.training.placement import Batch, InPlace, Placed, Resident, Streamed, free_bytes, passing
+from abawkit.training.loop import FitPlan, predict_rows, train_epoch
+from abawkit.training.placement import InPlace, Placed, Resident, Streamed, for_one_pass, free_bytes
 
 needs_gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
 DEVICES = ["cpu", pytest.param("cuda:0", marks=needs_gpu)]
 KINDS: dict[str, Callable[[ClipData, str], Placed]] = {"resident": Resident, "streamed": Streamed}
-DIM: dict[Modality, int] = {"text": 12, "audio": 32, "vision": 16, "motion": 8}
-PLAN = FitPlan("fusion", 1, 1, 16, 1.0, 0.7, 1e-4, 0.5, seed=3, checkpoint_seconds=60.0)
+DIM: dict[str, int] = {"text": 12, "audio": 32, "vision": 16, "motion": 8}
+PLAN = FitPlan("fusion", 1, 1, 16, [CccMse()], Constant(), seed=3)
 
 
 @pytest.fixture(autouse=True)
@@ -47,56 +51,62 @@ def clips(count: int = 72) -> ClipData:
     """Clips with signal in them; each modality lacks some, one clip is long, and the last batch of 16 has eight."""
     generator = torch.Generator().manual_seed(0)
     truth = torch.rand(count, 6, generator=generator)
-    frames: dict[Modality, Sequence[Tensor]] = {}
-    for modality, dim in DIM.items():
-        if modality != "text":
-            lengths = torch.randint(0, 40, (count,), generator=generator).tolist()
-            lengths[count // 2] = 4000
-            signal = truth @ torch.randn(6, dim, generator=generator)
-            noisy = [signal[row] + torch.randn(n, dim, generator=generator) for row, n in enumerate(lengths)]
-            frames[modality] = [clip.half() for clip in noisy]
-    text = truth @ torch.randn(6, DIM["text"], generator=generator)
-    return ClipData(tuple(f"{n:05d}" for n in range(count)), text, frames, truth, {}, {})
+    frames: dict[str, Sequence[Tensor]] = {}
+    for slot, dim in DIM.items():
+        lengths = torch.randint(0, 40, (count,), generator=generator).tolist()
+        lengths[count // 2] = 4000
+        if slot == "text":
+            lengths = [min(n, 1) for n in lengths]
+        signal = truth @ torch.randn(6, dim, generator=generator)
+        noisy = [signal[row] + torch.randn(n, dim, generator=generator) for row, n in enumerate(lengths)]
+        frames[slot] = noisy if slot == "text" else [clip.half() for clip in noisy]
+    present = {slot: np.array([len(clip) > 0 for clip in own]) for slot, own in frames.items()}
+    return ClipData(tuple(f"{n:05d}" for n in range(count)), frames, truth, present, {})
 
 
-def adamw(parameters: Sequence[torch.nn.Parameter]) -> torch.optim.Optimizer:
-    return torch.optim.AdamW(flatten([list(parameters)]), lr=2e-3, fused=True)
+def slot_config(slot: str, dropout: float, *, frozen: bool = False) -> SlotConfig:
+    encoder = Mlp(hidden=24, dropout=dropout) if slot == "text" else Attention(hidden=24, dropout=dropout)
+    return SlotConfig(encoder, DIM[slot], frozen)
 
 
 def f2(device: str, kind: str) -> dict[str, Tensor]:
     """What the encoders and then fusion predict after three epochs each, without dropout."""
     data, found = clips(), {}
     torch.manual_seed(1)
-    own = {m: EncoderConfig("mlp" if m == "text" else "attention", dim, 24, dropout=0.0) for m, dim in DIM.items()}
-    fusion = FusionModel(FusionConfig(own, 6, 24, dropout=0.0, modality_dropout=0.0, frozen=("motion",)))
+    slots = {slot: slot_config(slot, 0.0, frozen=slot == "motion") for slot in DIM}
+    fusion = Network(NetworkConfig(slots, 6, Concat(hidden=24, dropout=0.0)))
 
-    def trained(model: torch.nn.Module, side: ClipData, forward: Callable[[Batch], Tensor]) -> Tensor:
-        model.to(device)
-        optimizer = adamw([p for p in model.parameters() if p.requires_grad])
-        placed = [] if kind == "in place" else [KINDS[kind](side, device)]
-        trainer = AutogradTrainer(model, forward, side, optimizer, placed)
+    def trained(network: Network, side: ClipData) -> Tensor:
+        network.to(device)
+        optimizer = adamw(parameter_groups(network, lr=2e-3), 1e-2)
+        placed = InPlace(side) if kind == "in place" else KINDS[kind](side, device)
         for epoch in range(3):
-            trainer.epoch(PLAN, epoch)
-        return torch.from_numpy(trainer.predict(side))
+            train_epoch(network, optimizer, placed, PLAN, epoch)
+        return torch.from_numpy(predict_rows(network, lambda batch: network(batch.inputs).prediction, placed))
 
-    for modality in DIM:
+    for slot in DIM:
         torch.manual_seed(2)
-        alone = UnimodalModel(own[modality], 6)
-        found[modality] = trained(alone, data.only(modality), lambda b, m=modality, n=alone: n(b.inputs[m]))
-        fusion.encoder(modality).load_state_dict(alone.encoder.state_dict())
-    motion = fusion.encoder("motion").to(device)
-    side = data.only("motion")
-    there = InPlace(side) if kind == "in place" else passing(side, device)
-    embedded = predict_rows(motion, lambda batch: cast(Tensor, motion(batch.inputs["motion"])), there)
+        alone = Network(NetworkConfig({slot: slot_config(slot, 0.0)}, 6, head_dropout=0.0))
+        found[slot] = trained(alone, data.only([slot]))
+        fusion.encoder(slot).load_state_dict(alone.encoder(slot).state_dict())
+    fusion.to(device)
+    side = data.only(["motion"])
+    there = InPlace(side) if kind == "in place" else for_one_pass(side, device)
+    embedded = predict_rows(fusion, lambda batch: fusion.encode("motion", batch.inputs.clips["motion"]), there)
     data = replace(data, ready={"motion": torch.from_numpy(embedded).float()})
-    found["fusion"] = trained(fusion, data, lambda batch: fusion(batch.inputs, batch.ready))
+    found["fusion"] = trained(fusion, data)
     return found
+
+
+def as_on_a_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Pools as on a GPU; without effect on one."""
+    monkeypatch.setattr(attention, "attention_pool", lambda clips, w, b: clips.fill(pool_joined(clips, w, b)))
 
 
 @pytest.mark.parametrize("device", DEVICES)
 def test_f2_is_that_of_the_processor_wherever_the_frames_are(device: str, monkeypatch: pytest.MonkeyPatch) -> None:
     expected = f2("cpu", "in place")
-    monkeypatch.setattr(encoders, "attention_pool", pool_together)  # as on a GPU; without effect on one
+    as_on_a_gpu(monkeypatch)
     resident, streamed = f2(device, "resident"), f2(device, "streamed")
     for name, values in expected.items():
         assert torch.equal(resident[name], streamed[name]), name
@@ -106,10 +116,10 @@ def test_f2_is_that_of_the_processor_wherever_the_frames_are(device: str, monkey
 
 def epoch(kind: str, device: str, batch: int, count: int, around: Any) -> None:
     """Trains fusion of text and audio for an epoch, the second and later steps of it within ``around``."""
-    data = replace(clips(count).only("audio"), text=clips(count).text)
-    own = {m: EncoderConfig("mlp" if m == "text" else "attention", DIM[m], 24) for m in ("text", "audio")}
-    model = FusionModel(FusionConfig(own, 6, 24)).to(device)
-    optimizer = adamw(list(model.parameters()))
+    data = clips(count).only(["text", "audio"])
+    slots = {slot: slot_config(slot, 0.45) for slot in data.frames}
+    network = Network(NetworkConfig(slots, 6, Concat(hidden=24), modality_dropout=0.3)).to(device)
+    optimizer = adamw(parameter_groups(network, lr=2e-3), 1e-2)
 
     class Watched:
         clips = data
@@ -120,9 +130,7 @@ def epoch(kind: str, device: str, batch: int, count: int, around: Any) -> None:
             with around:
                 yield from made
 
-    side = Watched()
-    trainer = AutogradTrainer(model, lambda batch: model(batch.inputs, batch.ready), data, optimizer, [side])
-    trainer.epoch(replace(PLAN, batch_size=batch), 0)
+    train_epoch(network, optimizer, Watched(), replace(PLAN, batch_size=batch), 0)
 
 
 class Operations(TorchDispatchMode):
@@ -142,7 +150,7 @@ class Operations(TorchDispatchMode):
 
 @pytest.mark.parametrize("kind", list(KINDS))
 def test_operations_per_step_do_not_grow_with_the_batch(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(encoders, "attention_pool", pool_together)
+    as_on_a_gpu(monkeypatch)
     found = []
     for batch in (4, 16):
         counts = []

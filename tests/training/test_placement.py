@@ -15,17 +15,17 @@ import pytest
 import torch
 from torch import Tensor
 
-from abawkit.features.spec import Modality
-from abawkit.models import encoders
-from abawkit.models.encoders import EncoderConfig
-from abawkit.models.flat import flatten
-from abawkit.models.fusion import FusionConfig, FusionModel
-from abawkit.models.pooling import Packed, attention_pool, pool_together
+from abawkit.models.encoders import attention
+from abawkit.models.network import Network
+from abawkit.models.pooling import pool_joined
+from abawkit.optim.losses import CccMse
+from abawkit.optim.optimizer import adamw, parameter_groups
+from abawkit.optim.schedules import Constant
 from abawkit.runs.run import Run
-from abawkit.training import stages
-from abawkit.training import train as training
+from abawkit.systems.loader import load_system
+from abawkit.training import stage, train_run, work
 from abawkit.training.batches import ClipData, row_batches
-from abawkit.training.loop import AutogradTrainer, FitPlan
+from abawkit.training.loop import FitPlan, predict_rows, train_epoch
 from abawkit.training.placement import (
     AHEAD,
     RESERVE,
@@ -35,16 +35,17 @@ from abawkit.training.placement import (
     Resident,
     Shipment,
     Streamed,
-    passing,
+    describe,
+    for_one_pass,
     place,
     resident_bytes,
-    told,
 )
+from abawkit.training.train import train
 from abawkit.workspace import Workspace
 
 #: Missing clips, clips of one frame, a very long one; batches of eight leave a last one of five.
 LENGTHS = [4, 1, 0, 7, 3000, 3, 5, 2, 9, 1, 1, 6, 0, 2, 8, 3, 5, 4, 2, 1, 11]
-DIM: dict[Modality, int] = {"text": 6, "audio": 16, "vision": 8, "motion": 3}
+DIM: dict[str, int] = {"text": 6, "audio": 16, "vision": 8, "motion": 3}
 STEPS: dict[str, list[list[int]]] = {
     "shuffled, with a short last batch": list(row_batches(21, 8, seed=5)),
     "one clip each": list(row_batches(21, 1, seed=1)),
@@ -63,14 +64,16 @@ def clips() -> ClipData:
         return torch.randn(*shape, generator=generator)
 
     count = len(LENGTHS)
-    frames: dict[Modality, Sequence[Tensor]] = {
+    frames: dict[str, Sequence[Tensor]] = {
+        "text": [random(min(n, 1), DIM["text"]) for n in LENGTHS],
         "audio": [random(n, DIM["audio"]).half() for n in LENGTHS],
         "vision": [random(n, DIM["vision"]) for n in reversed(LENGTHS)],
         "motion": [random(n, DIM["motion"]) for n in LENGTHS],
     }
     truth = torch.rand(count, 6, generator=generator)
     ids = tuple(f"{n:05d}" for n in range(count))
-    return ClipData(ids, random(count, DIM["text"]), frames, truth, {}, {"motion": random(count, 4)})
+    present = {slot: np.array([len(clip) > 0 for clip in own]) for slot, own in frames.items()}
+    return ClipData(ids, frames, truth, present, {"motion": random(count, 4)})
 
 
 def placed(kind: str, data: ClipData) -> Placed:
@@ -81,68 +84,60 @@ def placed(kind: str, data: ClipData) -> Placed:
 @pytest.mark.parametrize("steps", list(STEPS.values()), ids=list(STEPS))
 def test_batches_are_those_of_the_clips_in_place(kind: str, steps: list[list[int]]) -> None:
     data = clips()
-    for side in (data, replace(data, truth=None), data.only("audio"), data.only("text")):
+    for side in (data, replace(data, truth=None), data.only(["audio"]), data.only(["text"])):
         count = 0
         for ours, expected in zip(placed(kind, side).batches(steps), InPlace(side).batches(steps), strict=True):
             rows = steps[count]
             count += 1
-            assert set(ours.inputs) == set(expected.inputs) and set(ours.ready) == {"motion"}
-            assert torch.equal(ours.ready["motion"], expected.ready["motion"])
+            assert set(ours.inputs.clips) == set(expected.inputs.clips) and set(ours.inputs.ready) == {"motion"}
+            assert torch.equal(ours.inputs.ready["motion"], expected.inputs.ready["motion"])
+            for slot, present in expected.inputs.present.items():
+                assert torch.equal(ours.inputs.present[slot], present)
             if side.truth is not None:
                 assert ours.truth is not None and torch.equal(ours.truth, side.truth[rows])
-            for modality, values in ours.inputs.items():
-                plain = expected.inputs[modality]
-                if isinstance(values, Tensor):
-                    assert isinstance(plain, Tensor) and torch.equal(values, plain)
-                    continue
-                assert isinstance(values, Packed) and len(values) == len(rows)
-                assert all(a.dtype == b.dtype and torch.equal(a, b) for a, b in zip(values, plain, strict=True))
-                by_hand = Packed.of(plain)
-                assert torch.equal(values.values, by_hand.values) and torch.equal(values.clip, by_hand.clip)
-                assert torch.equal(values.empty, by_hand.empty) and values.lengths == by_hand.lengths
+            for slot, packed in ours.inputs.clips.items():
+                plain = expected.inputs.clips[slot]
+                assert packed.lengths == plain.lengths and torch.equal(packed.present, plain.present)
+                assert all(
+                    a.dtype == b.dtype and torch.equal(a, b) for a, b in zip(packed.frames, plain.frames, strict=True)
+                )
+                joined = type(plain).joined(plain.frames)
+                assert packed.values is not None and packed.clip is not None
+                assert torch.equal(packed.values, joined.values) and torch.equal(packed.clip, joined.clip)
         assert count == len(steps)
 
 
-def trained(kind: str, *, learned: bool = False) -> dict[str, Any]:
+def trained(kind: str, missing: str = "zero") -> dict[str, Any]:
     """Two epochs of F2's fusion stage with all its dropout; what comes of them."""
     data = clips()
+    sizes = {"training.hidden": 7, "training.motion_hidden": 4, "training.fusion_hidden": 9, "fusion.missing": missing}
     torch.manual_seed(1)
-    own = {m: EncoderConfig("mlp" if m == "text" else "attention", DIM[m], 4 if m == "motion" else 7) for m in DIM}
-    own["audio"] = replace(own["audio"], learned_missing=learned)
-    model = FusionModel(FusionConfig(own, 6, 9, frozen=("motion",)))
-    parameters = [p for p in model.parameters() if p.requires_grad]
-    adamw = torch.optim.AdamW(flatten([parameters]), lr=1e-2)
-    sides = [] if kind == "in place" else [placed(kind, data)]
-    trainer = AutogradTrainer(model, lambda batch: model(batch.inputs, batch.ready), data, adamw, sides)
-    plan = FitPlan("fusion", 1, 1, 8, 0.5, 0.7, 1e-4, 0.5, seed=3, checkpoint_seconds=60.0)
-    losses = [trainer.epoch(plan, epoch) for epoch in range(2)]
-    gradients = {f"gradient of {name}": p.grad for name, p in model.named_parameters() if p.grad is not None}
-    found = {"loss": torch.tensor(losses), "prediction": torch.from_numpy(trainer.predict(data))}
-    return found | model.state_dict() | gradients
+    network = Network(load_system("F2", sizes).network("fusion", DIM, 6))
+    optimizer = adamw(parameter_groups(network, lr=1e-2), 1e-2)
+    side = InPlace(data) if kind == "in place" else placed(kind, data)
+    plan = FitPlan("fusion", 1, 1, 8, [CccMse()], Constant(), clip_norm=0.5, seed=3)
+    losses = [train_epoch(network, optimizer, side, plan, epoch) for epoch in range(2)]
+    predicted = predict_rows(network, lambda batch: network(batch.inputs).prediction, side)
+    return {"loss": torch.tensor(losses), "prediction": torch.from_numpy(predicted)} | network.state_dict()
 
 
-@pytest.mark.parametrize("learned", [False, True])
+@pytest.mark.parametrize("missing", ["zero", "token"])
 @pytest.mark.parametrize("kind", ["resident", "streamed"])
-@pytest.mark.parametrize("pool", [attention_pool, pool_together], ids=["kernel", "as on a GPU"])
-def test_training_is_the_same_to_the_bit(monkeypatch: pytest.MonkeyPatch, pool: Any, kind: str, learned: bool) -> None:
-    monkeypatch.setattr(encoders, "attention_pool", pool)
-    expected, ours = trained("in place", learned=learned), trained(kind, learned=learned)
-    assert ours.keys() == expected.keys() and "gradient of audio_encoder.attn.weight" in ours
+@pytest.mark.parametrize("joined", [False, True], ids=["clip by clip", "as on a GPU"])
+def test_training_is_the_same_to_the_bit(
+    monkeypatch: pytest.MonkeyPatch, joined: bool, kind: str, missing: str
+) -> None:
+    if joined:
+        as_on_a_gpu(monkeypatch)
+    expected, ours = trained("in place", missing), trained(kind, missing)
+    assert ours.keys() == expected.keys() and ("audio_token" in ours) == (missing == "token")
     different = [name for name, values in expected.items() if not torch.equal(values, ours[name])]
     assert not different
     assert all(bool(values.isfinite().all()) for values in ours.values())
 
 
-def test_the_pooling_of_a_gpu_is_that_of_the_kernel() -> None:
-    frames = clips().frames["audio"]
-    weight = torch.randn(DIM["audio"], generator=torch.Generator().manual_seed(2))
-    found = []
-    for pool in (attention_pool, pool_together):
-        own = weight.clone().requires_grad_()
-        pooled = pool(frames, own, torch.tensor(0.5))
-        pooled.square().sum().backward()
-        found.append((pooled.detach(), own.grad))
-    torch.testing.assert_close(found[0], found[1], rtol=1e-4, atol=1e-4)
+def as_on_a_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(attention, "attention_pool", lambda clips, w, b: clips.fill(pool_joined(clips, w, b)))
 
 
 class Late(Link):
@@ -150,9 +145,9 @@ class Late(Link):
 
     def __init__(self) -> None:
         super().__init__("cpu")
-        self.under_way: list[tuple[Shipment, Mapping[Modality, Tensor]]] = []
+        self.under_way: list[tuple[Shipment, Mapping[str, Tensor]]] = []
 
-    def send(self, buffers: Mapping[Modality, Tensor]) -> Shipment:
+    def send(self, buffers: Mapping[str, Tensor]) -> Shipment:
         shipment = Shipment({modality: torch.full_like(values, torch.nan) for modality, values in buffers.items()})
         self.under_way.append((shipment, dict(buffers)))
         return shipment
@@ -171,7 +166,7 @@ def test_a_buffer_is_not_filled_before_its_frames_have_left() -> None:
     late.sent(late.under_way[-1][0])
     for ours, plain in zip(made, InPlace(data).batches(steps), strict=True):
         for modality in ("audio", "vision"):
-            pairs = zip(ours.inputs[modality], plain.inputs[modality], strict=True)
+            pairs = zip(ours.inputs.clips[modality].frames, plain.inputs.clips[modality].frames, strict=True)
             assert all(torch.equal(a, b) for a, b in pairs)
 
 
@@ -222,26 +217,26 @@ def test_the_thread_ends_with_its_consumer_and_is_never_far_ahead() -> None:
 
 
 def test_training_that_fails_ends_the_thread() -> None:
-    data = clips()
-    weight = torch.nn.Parameter(torch.zeros(1))
+    network = Network(load_system("F2").network("fusion", DIM, 6))
+    optimizer = adamw(parameter_groups(network, lr=1e-2), 1e-2)
 
-    def forward(batch: Any) -> Tensor:
-        raise KeyboardInterrupt
+    class Stops(CccMse):
+        def __call__(self, *given: Any) -> Tensor:
+            raise KeyboardInterrupt
 
-    adamw = torch.optim.AdamW(flatten([[weight]]))
-    trainer = AutogradTrainer(torch.nn.Linear(1, 1), forward, data, adamw, [Streamed(data, "cpu")])
-    plan = FitPlan("fusion", 1, 1, 2, 0.5, 0.7, 1e-4, 0.5, seed=3, checkpoint_seconds=60.0)
+    plan = FitPlan("fusion", 1, 1, 2, [Stops()], Constant(), seed=3)
+    data = replace(clips(), ready={"motion": torch.zeros(len(LENGTHS), 128)})
     with pytest.raises(KeyboardInterrupt) as caught:
-        trainer.epoch(plan, 0)
+        train_epoch(network, optimizer, Streamed(data, "cpu"), plan, 0)
     assert caught.tb and not frame_threads(), "although the traceback still holds the frame"
 
 
 def test_frames_are_resident_where_they_fit() -> None:
     data = clips()
-    small = data.only("vision")
+    small = data.only(["vision"])
     needed, own = resident_bytes(data), resident_bytes(small)
     packed = sum(LENGTHS) * (DIM["audio"] * 2 + DIM["vision"] * 4)
-    assert needed > packed and resident_bytes(data.only("text")) == 0 and own < needed
+    assert needed > packed and resident_bytes(data.only([])) == 0 and own < needed
 
     def kinds(sides: list[ClipData], free: int) -> list[type]:
         return [type(each) for each in place(sides, "cpu", free)]
@@ -249,19 +244,21 @@ def test_frames_are_resident_where_they_fit() -> None:
     assert kinds([data, small], RESERVE + needed + own) == [Resident, Resident]
     assert kinds([data, small], RESERVE + needed + own - 1) == [Resident, Streamed]
     assert kinds([data, small], RESERVE + needed - 1) == [Streamed, Resident]
-    assert kinds([data, data.only("text")], 0) == [Streamed, Resident]
-    assert isinstance(passing(data, "cpu"), InPlace) and isinstance(passing(data, "cpu:0"), Streamed)
+    assert kinds([data, data.only([])], 0) == [Streamed, Resident]
+    assert isinstance(for_one_pass(data, "cpu"), InPlace) and isinstance(for_one_pass(data, "cpu:0"), Streamed)
 
 
-def test_it_is_told_where_the_frames_are() -> None:
+def test_it_is_said_where_the_frames_are() -> None:
     data = clips()
     gib = torch.empty(1 << 18, 1024, dtype=torch.float16, device="meta")
     large = replace(data, frames={"audio": [gib, gib[:0], gib]})
-    sides: list[Any] = [Resident(data.only("text"), "cpu"), Streamed(data.only("text"), "cpu")]
-    assert told(sides, "cuda:0") == ""
+    sides: list[Any] = [Resident(data.only([]), "cpu"), Streamed(data.only([]), "cpu")]
+    assert describe(sides, "cuda:0") == ""
     for side in sides:
         side.clips = large
-    assert told(sides, "cuda:0") == "1.00 GiB of frames in the memory of cuda:0, 1.00 GiB of frames streamed to cuda:0"
+    assert (
+        describe(sides, "cuda:0") == "1.00 GiB of frames in the memory of cuda:0, 1.00 GiB of frames streamed to cuda:0"
+    )
 
 
 @pytest.fixture
@@ -269,24 +266,24 @@ def on_a_device(monkeypatch: pytest.MonkeyPatch) -> Any:
     """Makes training take the path of a GPU, on the processor under another name, with so many free bytes."""
 
     def make(free: int) -> None:
-        monkeypatch.setattr(training, "pick_device", lambda wanted: "cpu:0")
-        monkeypatch.setattr(training, "describe", lambda *about: {})
-        monkeypatch.setattr(stages, "free_bytes", lambda device: free)
-        monkeypatch.setattr(encoders, "attention_pool", pool_together)
+        monkeypatch.setattr(work, "pick_device", lambda wanted: "cpu:0")
+        monkeypatch.setattr(train_run, "describe", lambda *about: {})
+        monkeypatch.setattr(stage, "free_bytes", lambda device: free)
+        as_on_a_gpu(monkeypatch)
 
     return make
 
 
 def test_a_whole_training_is_the_same_wherever_the_frames_are(extracted_copy: Path, on_a_device: Any) -> None:
-    """F2 by autograd, resident and streamed: the same bits; and within 1e-4 of what the compiled epochs give."""
+    """F2 resident and streamed: the same bits; and within 1e-4 of what it is clip by clip."""
     settings = {"training.dropout": 0.0, "training.modality_dropout": 0.0, "training.lr": 1e-4}  # else chaotic
     workspace = Workspace.open(extracted_copy, environ={}, overrides=settings)
     made: dict[str, Run] = {}
-    for name, free in (("compiled", None), ("resident", 1 << 40), ("streamed", 0)):
+    for name, free in (("in place", None), ("resident", 1 << 40), ("streamed", 0)):
         if free is not None:
             on_a_device(free)
         runs = workspace.runs
-        made[name] = training.train(workspace, "F2")
+        made[name] = train(workspace, "F2")
         for folder in (runs, workspace.stages):
             folder.rename(extracted_copy / f"{name}-{folder.name}")
         made[name] = Run.open(extracted_copy / f"{name}-{runs.name}" / made[name].path.name)
@@ -296,6 +293,6 @@ def test_a_whole_training_is_the_same_wherever_the_frames_are(extracted_copy: Pa
     assert made["resident"].metrics == made["streamed"].metrics
     for file in ("predictions/valid.csv", "predictions/test.csv", "history.csv", "model.safetensors"):
         assert (made["resident"].path / file).read_bytes() == (made["streamed"].path / file).read_bytes()
-    predicted = [made[name].predictions("valid", workspace.task).values for name in ("compiled", "resident")]
+    predicted = [made[name].predictions("valid", workspace.task).values for name in ("in place", "resident")]
     np.testing.assert_allclose(*predicted, atol=1e-4)
     assert predicted[0].std() > 1e-3

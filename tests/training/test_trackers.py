@@ -66,7 +66,7 @@ def train_with(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
 
     def run(*trackers: Tracker, kept: Kept | None = None) -> Run:
         mine = {f"mine-{number}": tracker for number, tracker in enumerate(trackers)}
-        monkeypatch.setattr("abawkit.training.train.chosen_trackers", lambda names, online: mine)
+        monkeypatch.setattr("abawkit.training.train_run.chosen_trackers", lambda names, online: mine)
         return train(Workspace.open(root, environ={}, overrides=FEW), "F1", progress=kept or Kept())
 
     return run

@@ -1,6 +1,7 @@
 """Several systems and seeds, refits, and the policies for clips that lack a modality."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,12 +17,25 @@ from abawkit.evaluation.scores import evaluate
 from abawkit.evaluation.seeds import over_seeds
 from abawkit.features.spec import Status
 from abawkit.features.store import choose_store
+from abawkit.fileio import digest_json
 from abawkit.jobs.reproduce import TABLE_4, reproduce
 from abawkit.metrics import score
+from abawkit.models.network import Network
+from abawkit.optim.losses import CccMse
+from abawkit.optim.optimizer import adamw, parameter_groups
+from abawkit.optim.schedules import Plateau, Replay
+from abawkit.progress import SILENT
 from abawkit.runs.run import Run, list_runs
+from abawkit.systems.loader import load_system
+from abawkit.systems.schema import System
 from abawkit.training.checkpoint import load_weights
+from abawkit.training.loop import fit
+from abawkit.training.placement import InPlace
 from abawkit.training.predict import predict
+from abawkit.training.stage import slot_stage
 from abawkit.training.train import refit, train, train_many
+from abawkit.training.train_run import deterministic
+from abawkit.training.work import Request, prepare
 from abawkit.workspace import Workspace
 from tests.random_stores import TRAIN, VALID, random_workspace
 
@@ -44,27 +58,33 @@ def files(run: Run) -> dict[str, bytes]:
     return {name: (run.path / name).read_bytes() for name in names}
 
 
-def test_every_hyper_parameter_can_be_set_and_is_recorded(workspace: Workspace) -> None:
+def test_short_names_and_paths_are_recorded_and_followed(workspace: Workspace) -> None:
     values: dict[str, Any] = {
-        "lr": 1e-3, "encoder_lr_scale": 0.1, "weight_decay": 0.02, "clip_norm": 0.5, "patience": 2,
-        "fusion_patience": 3, "dropout": 0.2, "modality_dropout": 0.1, "alpha": 0.5, "min_delta": 1e-3,
-        "lr_factor": 0.25, "frozen_encoders": True, "missing": "learned", "hidden": 7, "motion_hidden": 3,
-        "fusion_hidden": 5, "batch_size": 9, "text_epochs": 1, "audio_epochs": 2, "vision_epochs": 1,
-        "motion_epochs": 2, "fusion_epochs": 1,
+        "training.lr": 1e-3, "training.encoder_lr_scale": 0.1, "training.weight_decay": 0.02,
+        "training.clip_norm": 0.5, "training.patience": 2, "training.fusion_patience": 3, "training.dropout": 0.2,
+        "training.modality_dropout": 0.1, "training.alpha": 0.5, "training.min_delta": 1e-3,
+        "training.lr_factor": 0.25, "training.frozen_encoders": True, "training.missing": "learned",
+        "training.hidden": 7, "training.motion_hidden": 3, "training.fusion_hidden": 5, "training.batch_size": 9,
+        "training.text_epochs": 1, "training.audio_epochs": 2, "training.vision_epochs": 1,
+        "training.motion_epochs": 2, "training.fusion_epochs": 1, "slots.audio.encoder.dropout": 0.3,
     }  # fmt: skip
-    from dataclasses import fields
+    run = train(Workspace.open(workspace.root, environ={}, overrides=values), "F2")
+    system = System.model_validate(run.config["definition"])
+    how, fusion = system.training, system.fusion
+    assert fusion is not None
+    assert (how.lr, how.encoder_lr_scale, how.weight_decay, how.clip_norm) == (1e-3, 0.1, 0.02, 0.5)
+    assert (how.patience, system.patience("fusion"), how.min_delta, how.batch_size) == (2, 3, 1e-3, 9)
+    assert how.loss[0] == CccMse(alpha=0.5) and how.schedule == Plateau(factor=0.25) and how.head_dropout == 0.2
+    assert [slot.encoder.hidden for slot in system.slots.values()] == [7, 7, 7, 3]
+    assert [slot.encoder.dropout for slot in system.slots.values()] == [0.2, 0.3, 0.2, 0.2]
+    assert all(slot.frozen for slot in system.slots.values())
+    assert (fusion.kind.hidden, fusion.kind.dropout, fusion.modality_dropout, fusion.missing) == (5, 0.2, 0.1, "token")
+    assert [len(run.history(stage)) for stage in ("text", "audio", "vision", "motion", "fusion")] == [1, 2, 1, 2, 1]
 
-    from abawkit.systems.loader import Hyperparameters
 
-    assert set(values) == {field.name for field in fields(Hyperparameters)}
-    run = train(opened(workspace.root, **{f"training__{key}": value for key, value in values.items()}), "F2")
-    assert run.config["definition"]["hyperparameters"] == values
-    assert len(run.history("audio")) == 2
-    assert run.config["encoders"]["motion"]["hidden"] == 3
-
-
-def test_seeds_beside_one_another_equal_each_alone(tmp_path: Path) -> None:
-    together, alone = (opened(random_workspace(tmp_path / name).root) for name in ("a", "b"))
+def test_trainings_side_by_side_equal_each_alone(tmp_path: Path) -> None:
+    together = opened(random_workspace(tmp_path / "a").root, training__workers=2)
+    alone = opened(random_workspace(tmp_path / "b").root, training__workers=1)
     runs = train_many(together, ["F1", "F2"], seeds=[5, 6, 7])
     assert [(run.config["system"], run.config["seed"]) for run in runs] == [
         (system, seed) for system in ("F1", "F2") for seed in (5, 6, 7)
@@ -125,49 +145,29 @@ def test_refit_replays_the_parent_on_all_labelled_clips(workspace: Workspace) ->
     assert {run.name for run in list_runs(workspace)} == {parent.name, made.name}
 
 
-def test_a_refit_without_the_scheduler_is_the_parent_on_the_same_clips(workspace: Workspace) -> None:
+def test_one_training_uses_several_processes_for_its_stages(tmp_path: Path) -> None:
+    alone, apart = (train(opened(random_workspace(tmp_path / str(n)).root, training__workers=n), "F2") for n in (1, 2))
+    assert files(apart) == files(alone)
+    assert (apart.path / "train.log").read_text() == (alone.path / "train.log").read_text()
+
+
+def test_a_replay_of_the_rates_on_the_same_clips_is_the_stage(workspace: Workspace) -> None:
     """The replay itself: the parent's rates and epochs on the parent's clips give the parent's stage."""
-    from dataclasses import replace
-
-    from abawkit.training.compiled import CompiledTrainer
-    from abawkit.training.loop import fit
-    from abawkit.training.stages import unimodal_stage
-    from abawkit.training.train import _deterministic
-    from abawkit.training.work import Work
-
-    parent = train(opened(workspace.root, training__lr=3e-3), "F1")
-    kept: list[Work] = []
-    import abawkit.training.train as module
-
-    before = module.unimodal_stage
-
-    def keep(work: Work, *arguments: Any) -> Any:
-        kept.append(work)
-        return before(work, *arguments)
-
-    module.unimodal_stage = keep  # type: ignore[assignment]
-    try:
-        train(opened(workspace.root, training__lr=3e-3), "F1", seed=parent.config["seed"] + 1)
-    finally:
-        module.unimodal_stage = before
-    work = replace(kept[0], seed=parent.config["seed"])
-    record = work.stage_record("text")
-    stage = unimodal_stage(work, "text", record)
-    rates = tuple(row["lr"] for row in stage.history)[: stage.summary["best_epoch"]]
-    from abawkit.fileio import digest_json
-    from abawkit.models.encoders import UnimodalModel
-    from abawkit.progress import SILENT
-
-    plan = replace(work.plan("text", digest_json(record)), replay=rates)
-    with _deterministic(1):
+    opened_ = opened(workspace.root, training__lr=3e-3)
+    request = Request(opened_, load_system("F1", opened_.settings.system), None, 7, {})
+    work = prepare(request)
+    with deterministic():
+        stage = slot_stage(work, "text", SILENT)
+        rates = tuple(row["lr"] for row in stage.history)[: stage.summary["best_epoch"]]
+        signature = digest_json(work.stage_record("text"))
+        plan = replace(work.plan("text", int(signature[:12], 16)), schedule=Replay(rates), epochs=len(rates))
         torch.manual_seed(plan.seed)
-        model = UnimodalModel(work.encoder("text"), 6)
-        optimizer = work.optimizer([{"params": list(model.parameters())}])
-        clips = work.train.only("text")
+        network = Network(work.system.network("text", work.inputs, 6))
+        optimizer = adamw(parameter_groups(network, lr=3e-3), work.system.training.weight_decay)
         fit(
-            model,
+            network,
             optimizer,
-            CompiledTrainer(model, clips, optimizer, "text", plan.batch_size),
+            InPlace(work.train_clips(["text"])),
             None,
             plan,
             work.task,
@@ -175,7 +175,7 @@ def test_a_refit_without_the_scheduler_is_the_parent_on_the_same_clips(workspace
             on_epoch=lambda _: None,
             progress=SILENT,
         )
-    for name, value in model.state_dict().items():
+    for name, value in network.state_dict().items():
         assert torch.equal(value, stage.weights[name]), name
 
 
@@ -188,17 +188,17 @@ def test_clips_that_lack_a_modality(workspace: Workspace) -> None:
     }
     assert lacking["train"] and lacking["valid"]
     zero = train(workspace, "F2")
-    dropped = train(opened(workspace.root, training__missing="drop"), "F2")
-    learned = train(opened(workspace.root, training__missing="learned"), "F2")
+    dropped = train(opened(workspace.root, fusion__missing="drop"), "F2")
+    learned = train(opened(workspace.root, fusion__missing="token"), "F2")
     assert zero.config["missing"] == {"policy": "zero", "dropped": {}}
     assert dropped.config["missing"]["dropped"] == {side: len(clips) for side, clips in lacking.items()}
     assert dropped.train_ids == set(split.train.ids) - lacking["train"]
     assert set(dropped.valid_ids) == set(split.valid.ids) - lacking["valid"]
     assert "left out" in (dropped.path / "train.log").read_text()
     assert zero.metrics["scores"]["valid"]["n"] == VALID and len(zero.train_ids) == TRAIN
-    token = load_weights(learned.path / "model.safetensors")["audio_encoder.missing"]
+    token = load_weights(learned.path / "model.safetensors")["audio_token"]
     assert token.shape == (12,) and float(token.abs().max()) > 0
-    assert "audio_encoder.missing" not in load_weights(zero.path / "model.safetensors")
+    assert "audio_token" not in load_weights(zero.path / "model.safetensors")
     again = predict(workspace, learned, "valid")
     stored = pd.read_csv(learned.path / "predictions/valid.csv", dtype={"Filename": str}).set_index("Filename")
     np.testing.assert_allclose(again.values, stored[list(workspace.task.targets)].to_numpy(), atol=1e-7)

@@ -1,0 +1,160 @@
+"""One run: the stages of its slots, fusion, predictions and scores; everything that it leaves in its folder."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from abawkit.fileio import digest_json, locked, storage_errors, write_json
+from abawkit.metrics import score
+from abawkit.progress import Progress
+from abawkit.runs.run import write_predictions
+from abawkit.training.batches import load_clips
+from abawkit.training.checkpoint import save_run_model
+from abawkit.training.environment import describe
+from abawkit.training.predict import predict_table, test_ids
+from abawkit.training.stage import final_stage, slot_stage, write_history
+from abawkit.training.trackers import chosen_trackers, tracked
+from abawkit.training.work import TRAINING_VERSION, Request, Work, prepare
+
+
+@contextmanager
+def deterministic() -> Iterator[None]:
+    """Makes torch deterministic within the block, in one thread, and leaves its settings and generators as they were.
+
+    The networks are too small for several threads of torch's, whose results would depend on their number.
+    """
+    before = (torch.are_deterministic_algorithms_enabled(), torch.get_num_threads())
+    # Without it, deterministic matrix products on CUDA are refused; it counts only before CUDA is first used.
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+    if torch.cuda.is_available():  # the operators used on a CPU are deterministic; asking for it imports a compiler
+        torch.use_deterministic_algorithms(True)
+    torch.set_num_threads(1)
+    try:
+        with torch.random.fork_rng(devices=range(torch.cuda.device_count())):
+            yield
+    finally:
+        if torch.cuda.is_available():
+            torch.use_deterministic_algorithms(before[0])
+        torch.set_num_threads(before[1])
+
+
+def run_folder(work: Work) -> tuple[Path, str, dict[str, Any]]:
+    """Returns a run's folder, its signature, and its record, before it is trained."""
+    config = _config(work)
+    signature = digest_json({"config": config, "version": TRAINING_VERSION})
+    system = work.system.name.replace("/", "-")
+    name = f"{system}-{work.split.name}-s{work.request.seed}-{signature[:8]}"
+    return work.workspace.runs / (name if work.parent is None else f"refit-{name}"), signature, config
+
+
+def _config(work: Work) -> dict[str, Any]:
+    config = {
+        "kind": "run",
+        "format": 2,
+        "task": work.task.name,
+        "system": work.system.name,
+        "split": work.split.name,
+        "seed": work.request.seed,
+        "ratio": work.system.ratio,
+        "definition": work.system.to_json(),
+        "inputs": work.inputs,
+        "stages": {slot: digest_json(work.stage_record(slot))[:12] for slot in work.system.unimodal},
+        "features": {slot: source.store.path.name for slot, source in work.sources.items()},
+        "signatures": {slot: source.store.spec.signature for slot, source in work.sources.items()},
+        "missing": {
+            "policy": "zero" if work.system.fusion is None else work.system.fusion.missing,
+            "dropped": dict(work.dropped),
+        },
+        "subject_safe": work.split.subject_safe,
+        "simulated": any(source.store.spec.simulated for source in work.sources.values()),
+    }
+    if work.parent is not None:
+        config |= {"parent": work.parent.name, "scorable": False}
+    return config
+
+
+def train_run(request: Request, progress: Progress) -> Path:
+    """Trains one run, with those of its stages that are not trained yet, and returns its folder."""
+    work = prepare(request)
+    path, signature, config = run_folder(work)
+    if (path / "metrics.json").exists():
+        progress.say(f"{path.name} is already finished")
+        return path
+    settings = work.workspace.settings.training
+    trackers = chosen_trackers(settings.trackers, online=settings.trackers_online)
+    shown = {"system": work.system.name, "split": work.split.name, "seed": request.seed}
+    shown |= work.system.training.model_dump(mode="json")
+    with locked(path, "training this run"), storage_errors(path), tracked(trackers, path, shown, progress) as tracking:
+        # The words are not part of the signature: other words make no other run.
+        write_json(path / "config.json", config | {"subject_note": work.split.note})
+        stores = {slot: source.store for slot, source in work.sources.items()}
+        write_json(path / "env.json", describe(path, work.device, stores, work.split))
+        write_json(path / "clips.json", {"train": work.split.train.ids, "valid": work.split.valid.ids})
+        log = Log(progress, path / "train.log")
+        if any(work.dropped.values()):
+            gone = ", ".join(f"{count} of {side}" for side, count in work.dropped.items())
+            log.say(f"clips that lack audio, vision or motion are left out: {gone}")
+        stages = {slot: slot_stage(work, slot, log, tracking) for slot in work.system.unimodal}
+        summaries = {slot: stage.summary for slot, stage in stages.items()}
+        if work.system.fusion is None:
+            write_history(path / "history.csv", next(iter(stages.values())).history)
+            network = None
+        else:
+            final, network = final_stage(work, path, signature, stages, log, tracking)
+            summaries[work.system.final] = final.summary
+        save_run_model(path / "model.safetensors", network, {slot: stage.weights for slot, stage in stages.items()})
+        _finish(work, path, config, summaries, log)
+    return path
+
+
+def _finish(work: Work, path: Path, config: dict[str, Any], summaries: dict[str, Any], log: Log) -> None:
+    """Predicts with the trained run and writes its scores."""
+    metrics: dict[str, Any] = {"scores": {}, "stages": summaries}
+    valid = work.valid_clips(list(work.sources))
+    if valid is not None:
+        table = predict_table(path, config, valid, work.task, work.device)
+        write_predictions(path / "predictions" / "valid.csv", table)
+        prediction = table[list(work.task.targets)].to_numpy(np.float64)
+        metrics["scores"]["valid"] = score(work.task, work.split.valid.values, prediction).to_json()
+    if work.parent is not None:
+        metrics["parent"] = {"run": work.parent.name, "scores": work.parent.metrics["scores"]}
+    _predict_test(work, path, config, log)
+    # Last: with this file the run is finished. The training state is not needed any more then.
+    write_json(path / "metrics.json", metrics)
+    (path / "state.pt").unlink(missing_ok=True)
+
+
+def _predict_test(work: Work, path: Path, config: dict[str, Any], log: Log) -> None:
+    """Predicts the test clips that are there now; those that come later are ``abawkit predict``'s."""
+    ids = test_ids(work.workspace)
+    stores = [source.store for source in work.sources.values()]
+    absent = [clip for clip in ids if any(clip not in store for store in stores)]
+    if absent:
+        makers = dict.fromkeys(store.spec.command for store in stores if any(clip not in store for clip in ids))
+        todo = f"{'; '.join(makers)}; then: abawkit predict {path.name} --on test"
+        log.say(f"{len(absent)} of {len(ids)} test clips have no features yet: {todo}")
+    elif ids:
+        table = predict_table(path, config, load_clips(work.sources, ids), work.task, work.device)
+        write_predictions(path / "predictions" / "test.csv", table)
+
+
+class Log:
+    """Reports, and keeps what was said in ``train.log``."""
+
+    def __init__(self, progress: Progress, path: Path) -> None:
+        self._progress = progress
+        self._path = path
+        self.task = progress.task
+
+    def say(self, message: str) -> None:
+        """Says a line to the user, and writes it down."""
+        with self._path.open("a", encoding="utf-8") as file:
+            file.write(message + "\n")
+        self._progress.say(message)

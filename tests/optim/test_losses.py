@@ -1,0 +1,53 @@
+"""The loss against ``tests/plain.py`` in float64."""
+
+from collections.abc import Mapping
+
+import pytest
+import torch
+from torch import Tensor
+
+from abawkit.optim.losses import CccMse, ccc_per_target
+from tests import plain
+
+
+def tied(clips: int) -> tuple[Tensor, Tensor]:
+    generator = torch.Generator().manual_seed(clips)
+    return tuple(torch.rand(clips, 6, generator=generator, dtype=torch.float64) for _ in range(2))  # type: ignore[return-value]
+
+
+def batches() -> Mapping[str, tuple[Tensor, Tensor]]:
+    """Truth and predictions, as they come in batches and worse."""
+    usual, prediction = tied(16)
+    zero_column = usual.clone()
+    zero_column[:, 3] = 0.0  # nobody sees Empathic Pain in most batches
+    nearly = torch.full_like(prediction, 0.5) + 1e-7 * prediction
+    return {
+        "usual": (usual, prediction),
+        "a constant truth": (zero_column, prediction),
+        "a nearly constant prediction": (usual, nearly),
+        "both constant": (torch.zeros_like(usual), torch.full_like(usual, 0.25)),
+        "two clips": tied(2),
+        "one clip": tied(1),
+        "far from [0, 1]": (usual, prediction * 1e4 - 5e3),
+    }
+
+
+@pytest.mark.parametrize("kind", list(batches()))
+@pytest.mark.parametrize("alpha", [0.0, 0.7, 1.0])
+def test_the_loss_and_its_gradient_are_equation_1(kind: str, alpha: float) -> None:
+    target, prediction = batches()[kind]
+    prediction.requires_grad_()
+    ours, expected = CccMse(alpha=alpha).value(target, prediction), plain.loss(target, prediction, alpha)
+    torch.testing.assert_close(ours, expected, rtol=1e-10, atol=1e-10)
+    (gradient,) = torch.autograd.grad(ours, prediction)
+    assert bool(torch.isfinite(gradient).all())
+    torch.testing.assert_close(gradient, torch.autograd.grad(expected, prediction)[0], rtol=1e-9, atol=1e-10)
+
+
+def test_a_target_that_is_constant_in_a_batch_has_no_concordance() -> None:
+    assert ccc_per_target(torch.zeros(16, 6), torch.rand(16, 6)).tolist() == [0.0] * 6
+
+
+def test_a_batch_of_one_has_only_its_square() -> None:
+    loss = CccMse().value(torch.tensor([[0.5]]), torch.tensor([[0.25]]))
+    assert float(loss) == pytest.approx(0.7 + 0.3 * 0.0625, abs=1e-5)
