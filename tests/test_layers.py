@@ -15,6 +15,7 @@ FLOOR = {
     "findings",
     "fileio",
     "metrics",
+    "plugins",
     "progress",
     "settings",
     "workspace",
