@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from abawkit.errors import AbawkitError, Damage, MediaError, ModalityMissing, UsageError
 from abawkit.extraction.pipeline import Extraction, StoreReport, extract, plan_extraction
 from abawkit.extraction.select import Shard, select_clips
-from abawkit.features.spec import ClipFeatures, Extractor, FeatureSpec, Loaded, Modality, Status
+from abawkit.features.spec import ClipFeatures, Extractor, FeatureSpec, Loaded, Modality, Status, Workload
 from abawkit.features.store import FeatureStore, choose_store, list_stores
 from abawkit.features.writer import open_for_writing
 from abawkit.layout.folder import Clip
@@ -161,6 +161,7 @@ class Odd:
     """A real extractor with every kind of bad behaviour, chosen by the clip's number."""
 
     spec: FeatureSpec = ODD
+    workload = Workload(in_workers=False)
 
     def source(self, clip: Clip) -> str:
         return clip.id
@@ -212,6 +213,7 @@ class Damaged:
     """An extractor whose clip 3 decodes in part only."""
 
     spec: FeatureSpec = DAMAGED
+    workload = Workload()
 
     def source(self, clip: Clip) -> str:
         return clip.id
@@ -373,6 +375,7 @@ class OnlyOne:
     """An extractor for which a single clip has a source."""
 
     spec: FeatureSpec = DAMAGED
+    workload = Workload()
 
     def source(self, clip: Clip) -> str:
         return "there" if clip.id == "00009" else ""
