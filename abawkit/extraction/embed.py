@@ -65,6 +65,8 @@ def _embed_group(
         return []
     try:
         embedded = extractor.embed([loaded for _, _, loaded in group])
+        if len(embedded) != len(group):
+            raise ValueError(f"embed returned the features of {len(embedded)} clips, not of {len(group)}")
     except AbawkitError:
         raise
     except Exception as error:
@@ -84,6 +86,10 @@ def _checked(
 ) -> ClipFeatures:
     with np.errstate(over="ignore"):
         stored = np.asarray(values, dtype=spec.dtype)
+    if stored.shape[1:] != (spec.dim,) or times.shape != stored.shape[:1]:
+        got = f"values of shape {stored.shape} and times of shape {times.shape}"
+        error = AbawkitError("embed returned arrays of another shape", got=got, expected=f"(T, {spec.dim}) and (T,)")
+        return _without_frames(spec, clip, source, "embed", error)
     bad = int(stored.size - np.isfinite(stored).sum())
     if bad:
         error = AbawkitError(f"{bad} of {stored.size} values are not finite in {spec.dtype}")

@@ -6,11 +6,13 @@ import shutil
 from collections.abc import Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from abawkit.errors import AbawkitError
 from abawkit.features.spec import Extractor, Modality, Status
 from abawkit.features.store import FeatureStore
 from abawkit.layout.folder import Clip
@@ -102,7 +104,8 @@ def make_plan(
     if not extractor.workload.many_files:
         workers = 1
     with SILENT.task("look at the sources") as bar:
-        sources = in_processes(extractor.source, everyone, workers=workers, bar=bar, chunk=256, inline_below=_MANY)
+        read = partial(read_source, extractor)
+        sources = in_processes(read, everyone, workers=workers, bar=bar, chunk=256, inline_below=_MANY)
         with closing(sources):
             digests = list(sources)
     work: list[tuple[Clip, str]] = []
@@ -131,6 +134,23 @@ def make_plan(
         todo=todo,
         there=there,
     )
+
+
+def read_source(extractor: Extractor, clip: Clip) -> str:
+    """Returns the digest of a clip's source.
+
+    Raises:
+        AbawkitError: The extractor raised an exception.
+    """
+    try:
+        return extractor.source(clip)
+    except AbawkitError:
+        raise
+    except Exception as error:
+        name = extractor.spec.extractor
+        raise AbawkitError(
+            f"{name} cannot read the source of clip {clip.id}: {type(error).__name__}: {error}"
+        ) from error
 
 
 def _bytes_per_clip(extractor: Extractor, store: FeatureStore) -> float:

@@ -17,6 +17,8 @@ Modality = Literal["text", "audio", "vision", "motion"]
 MODALITIES: tuple[Modality, ...] = ("text", "audio", "vision", "motion")
 #: What the extractor's name of simulated features begins with.
 SIMULATED = "simulate/"
+#: What the extractor's name of features of an installed extractor begins with; the name of its entry point follows.
+PLUGIN = "plugin/"
 
 
 class Status(IntEnum):
@@ -94,6 +96,8 @@ class FeatureSpec:
             return "abawkit simulate DIR"
         if self.imported:
             return f"abawkit features import --modality {self.modality} --name {self.name} --from PATH"
+        if self.extractor.startswith(PLUGIN):
+            return f"abawkit extract --extractor {self.extractor.split('/')[1]}"
         return f"abawkit extract --modality {self.modality}"
 
     def to_json(self) -> dict[str, Any]:

@@ -20,6 +20,14 @@ State = Literal["ok", "warning", "error"]
 
 _PACKAGES = ("torch", "transformers", "numpy", "pandas", "scipy", "h5py", "av", "opencv-python-headless", "typer")
 
+#: What other packages can add → the group of its entry points.
+_PLUGINS = {
+    "extractor": "abawkit.extractors",
+    "encoder": "abawkit.encoders",
+    "fusion": "abawkit.fusions",
+    "loss": "abawkit.losses",
+}
+
 
 @dataclass(frozen=True)
 class Check:
@@ -48,13 +56,13 @@ class Diagnosis:
 
 
 def doctor(folder: Path) -> Diagnosis:
-    """Returns what was found: versions, device, codecs, disk, memory, model cache, face detector, OpenFace.
+    """Returns what was found: versions, device, codecs, disk, memory, models, face detector, OpenFace, plug-ins.
 
     Args:
         folder: Where the work is to be done: its disk is looked at.
     """
-    checks = (*_versions(), _device(), _codecs(), _disk(folder), _memory(), *_models(), _detector(), _openface())
-    return Diagnosis(checks)
+    machine = (*_versions(), _device(), _codecs(), _disk(folder), _memory())
+    return Diagnosis((*machine, *_models(), _detector(), _openface(), *_plugins(folder)))
 
 
 def _versions() -> Iterator[Check]:
@@ -143,3 +151,32 @@ def _openface() -> Check:
         todo = "only for the motion features of the preset paper; CSVs made elsewhere can be read too"
         return Check("OpenFace", "warning", "FeatureExtraction is not on the PATH", todo)
     return Check("OpenFace", "ok", f"{found}; it is run when extract.openface_bin names it")
+
+
+def _plugins(folder: Path) -> Iterator[Check]:
+    """Yields a check of every entry point of other packages; extractors are made for the workspace, if there is one."""
+    from abawkit.extractors.installed import make_extractor
+    from abawkit.plugins import found
+    from abawkit.workspace import Workspace
+
+    try:
+        workspace = Workspace.open(folder)
+    except AbawkitError:
+        workspace = None
+    for kind, group in _PLUGINS.items():
+        plugins = found(group)
+        broken = dict(plugins.broken)
+        for name, thing in plugins.objects.items():
+            if kind == "extractor" and workspace is not None:
+                try:
+                    make_extractor(name, thing, workspace)
+                except AbawkitError as error:
+                    broken[name] = error.got or error.message
+            if name not in broken:
+                yield Check(
+                    f"{kind} {name}",
+                    "ok",
+                    "it can be imported" if workspace is None or kind != "extractor" else "it can be used",
+                )
+        for name, reason in broken.items():
+            yield Check(f"{kind} {name}", "warning", reason, "fix or uninstall its package; the rest works without it")
