@@ -19,7 +19,7 @@ from abawkit.backbones.audio import (
     load_audio_model,
 )
 from abawkit.backbones.batching import Computing
-from abawkit.backbones.hub import open_folder
+from abawkit.backbones.folder import open_folder
 from abawkit.errors import ModalityMissing, UsageError
 from abawkit.extractors.sources import media_source
 from abawkit.features.spec import FeatureSpec, Loaded, Workload

@@ -11,7 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from abawkit.backbones.batching import Computing
-from abawkit.backbones.hub import cached_file, open_folder
+from abawkit.backbones.cache import cached_file
+from abawkit.backbones.folder import open_folder
 from abawkit.backbones.pictures import read_preparation
 from abawkit.backbones.vision import (
     PROCESSOR_BACKEND,

@@ -121,7 +121,8 @@ def _memory() -> Check:
 
 
 def _models() -> Iterator[Check]:
-    from abawkit.backbones.hub import model_ref, resolve
+    from abawkit.backbones.cache import resolve
+    from abawkit.backbones.known import model_ref
     from abawkit.extractors.paper import DEFAULTS
 
     for modality, name in DEFAULTS.items():
