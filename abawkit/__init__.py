@@ -29,6 +29,7 @@ _HOMES = {
     "resplit": "abawkit.data.splits.resplit",
     "fold": "abawkit.data.splits.resplit",
     "extract": "abawkit.extraction.pipeline",
+    "ExtractRequest": "abawkit.extraction.request",
     "import_features": "abawkit.extraction.import_features",
     "export_features": "abawkit.features.foreign.exports",
     "list_features": "abawkit.features.summary",

@@ -253,7 +253,8 @@ def overhead(scratch: Path) -> None:
     has no model: OpenFace's CSVs, as it writes them with -aus -pose (46 columns) and by itself (714).
     """
     from abawkit.extraction.decode import decoding_pool
-    from abawkit.extraction.pipeline import extract, extractors_for
+    from abawkit.extraction.extractors import extractors_for
+    from abawkit.extraction.pipeline import extract
     from abawkit.layout.folder import ChallengeFolder
     from abawkit.progress import SILENT
 
@@ -301,7 +302,8 @@ def rate(scratch: Path, device: str = "cpu") -> None:
     from transformers import AutoModel
 
     from abawkit.extraction.decode import decoding_pool
-    from abawkit.extraction.pipeline import extract, extractors_for
+    from abawkit.extraction.extractors import extractors_for
+    from abawkit.extraction.pipeline import extract
     from abawkit.layout.folder import ChallengeFolder
     from abawkit.media.audio import decode_audio
     from abawkit.progress import SILENT
@@ -344,8 +346,8 @@ def rate(scratch: Path, device: str = "cpu") -> None:
         del model
         # One clip first: the model is in memory then, as it is for all but the first clips of a challenge.
         made = extractors_for(work, [kind])
-        extract(work, modalities=[kind], only=ids[-1:], extractors=made)
-        some = {"modalities": [kind], "only": ids[:count], "extractors": made}
+        extract(work, modalities=[kind], only=ids[-1:], extractors=[made[kind]])
+        some = {"modalities": [kind], "only": ids[:count], "extractors": [made[kind]]}
         taken = timed(lambda some=some: extract(work, **some))
         with decoding_pool(0) as pool, SILENT.task("decode") as task:
             list(pool.load(made[kind], clips[:2], task))
@@ -406,7 +408,9 @@ def _overrides(models: dict[str, Path]) -> dict[str, str]:
 
 def scan(scratch: Path) -> None:
     """Prints how long the plan of 17,246 clips with 65 crops each takes, and an extraction that finds nothing to do."""
-    from abawkit.extraction.pipeline import extract, extractors_for, plan_extraction
+    from abawkit.extraction.extractors import extractors_for
+    from abawkit.extraction.pipeline import extract, plan_extraction
+    from abawkit.extraction.request import ExtractRequest
     from abawkit.extraction.select import official_clips
     from abawkit.features.spec import ClipFeatures, Status
     from abawkit.features.writer import open_for_writing
@@ -443,7 +447,7 @@ def scan(scratch: Path) -> None:
                     writer.add(
                         [ClipFeatures(c.id, Status.PRESENT, values, times, extractor.source(c), "") for c in some]
                     )
-            taken[name] = timed(lambda kind=kind: plan_extraction(work, modalities=[kind]))
+            taken[name] = timed(lambda kind=kind: plan_extraction(work, ExtractRequest([kind])))
         nothing = timed(lambda kind=kind: extract(work, modalities=[kind]))
         plans = ", ".join(f"{name} store {seconds:.1f} s" for name, seconds in taken.items())
         print(f"scan      {kind:7s} plan of {len(ids)} clips: {plans}; extract with nothing to do {nothing:.1f} s")

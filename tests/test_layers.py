@@ -15,12 +15,12 @@ FLOOR = {
     "findings",
     "fileio",
     "metrics",
+    "plugins",
     "progress",
     "settings",
     "workspace",
     "device",
     "workers",
-    "plugins",
 }
 
 #: The layers, lowest first; each may import the floor, itself and those before it that are named.

@@ -20,7 +20,8 @@ from abawkit.challenge import EMI
 from abawkit.cli.app import app
 from abawkit.data.checks.validate import validate
 from abawkit.errors import FindingsError
-from abawkit.extraction.pipeline import Extraction, extract
+from abawkit.extraction.pipeline import extract
+from abawkit.extraction.report import Extraction
 from abawkit.extractors.motion import OpenFaceMotion
 from abawkit.extractors.openface import COLUMNS
 from abawkit.features.spec import Modality, Status
@@ -94,7 +95,7 @@ def done(challenge: Path) -> Done:
     workspace = Workspace.open(challenge.parent, environ={})
     lite = extract(workspace)
     failures = _rows(lite)
-    openface = extract(workspace, modalities=["motion"], extractors={"motion": OpenFaceMotion()})
+    openface = extract(workspace, modalities=["motion"], extractors=[OpenFaceMotion()])
     return Done(workspace, lite, openface, failures, _rows(openface))
 
 

@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from abawkit.backbones.batching import Computing, batches, computing, forward
-from abawkit.backbones.hub import read_config, read_processor
+from abawkit.backbones.config import read_config, read_processor
 from abawkit.backbones.loading import load_model
 from abawkit.errors import AbawkitError, UsageError
 

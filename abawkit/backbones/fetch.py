@@ -6,8 +6,9 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+from abawkit.backbones.cache import cached_file, complete, resolve
 from abawkit.backbones.files import YUNET, KnownFile, known_file
-from abawkit.backbones.hub import KNOWN, RECOGNISER, ModelRef, cached_file, complete, is_commit, model_ref, resolve
+from abawkit.backbones.known import KNOWN, RECOGNISER, ModelRef, is_commit, model_ref
 from abawkit.backbones.loading import first_line
 from abawkit.errors import AbawkitError, UsageError
 from abawkit.fileio import digest_file, locked

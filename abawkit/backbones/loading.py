@@ -12,7 +12,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from abawkit.backbones.hub import own_code, read_config
+from abawkit.backbones.config import read_config
+from abawkit.backbones.own_code import own_code
 from abawkit.errors import AbawkitError
 
 #: Parameters that extraction never reads: the pooling layer and the vectors of masked pre-training.
@@ -28,7 +29,7 @@ def load_model(folder: Path, *, device: str, trust_code: bool = False) -> Any:
     Args:
         folder: The model's folder.
         device: ``cpu``, ``cuda:0`` …
-        trust_code: Run the code that it brings; see :func:`abawkit.backbones.hub.check_own_code`.
+        trust_code: Run the code that it brings; see :func:`abawkit.backbones.own_code.check_own_code`.
 
     Raises:
         AbawkitError: The weights do not fit the architecture in ``config.json``, the files are damaged, the

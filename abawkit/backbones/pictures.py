@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from abawkit.backbones.hub import read_config, read_processor
+from abawkit.backbones.config import read_config, read_processor
 from abawkit.errors import AbawkitError
 
 _HALVES = (0.5, 0.5, 0.5)

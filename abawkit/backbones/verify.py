@@ -14,8 +14,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from abawkit.backbones.batching import Computing
+from abawkit.backbones.cache import cached_file
 from abawkit.backbones.files import KnownFile, known_file
-from abawkit.backbones.hub import KNOWN, RECOGNISER, ModelFolder, cached_file, model_ref, open_folder
+from abawkit.backbones.folder import ModelFolder, open_folder
+from abawkit.backbones.known import KNOWN, RECOGNISER, model_ref
 from abawkit.errors import AbawkitError, UsageError
 from abawkit.fileio import digest_file
 

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from abawkit.backbones.batching import Computing, computing, forward
-from abawkit.backbones.hub import read_config
+from abawkit.backbones.config import read_config
 from abawkit.backbones.loading import first_line, load_model, quiet
 from abawkit.backbones.pictures import Preparation, check_preparation, read_preparation
 from abawkit.errors import AbawkitError

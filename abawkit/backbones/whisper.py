@@ -24,8 +24,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from abawkit.backbones.batching import Computing, computing, forward
-from abawkit.backbones.hub import ModelFolder, is_offline, open_folder, refuse_code
+from abawkit.backbones.folder import ModelFolder, open_folder
 from abawkit.backbones.loading import first_line, quiet
+from abawkit.backbones.offline import is_offline
+from abawkit.backbones.own_code import refuse_code
 from abawkit.backbones.speech import (
     Thresholds,
     average_log_probability,
@@ -54,7 +56,7 @@ def open_whisper(name: str) -> ModelFolder:
     """Returns what there is to know about a Whisper model, by id or local folder, before it is loaded.
 
     Raises:
-        AbawkitError: It is not on this machine, or is no Whisper model; see also :func:`abawkit.backbones.hub.resolve`.
+        AbawkitError: It is not on this machine (:func:`abawkit.backbones.cache.resolve`), or is not a Whisper model.
     """
     try:
         return open_folder(name, width=lambda folder: int(_check(folder)[0]["d_model"]))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
@@ -24,8 +24,8 @@ from abawkit.cli.options import (
 
 if TYPE_CHECKING:
     from abawkit.errors import PartlyDone
-    from abawkit.extraction.pipeline import Extraction
     from abawkit.extraction.plan import Plan
+    from abawkit.extraction.report import Extraction
 
 
 def register(app: typer.Typer) -> None:
@@ -37,8 +37,13 @@ def extract(
     modality: Annotated[
         list[str] | None, typer.Option("--modality", "-m", help="text, audio, vision, motion; default: all.")
     ] = None,
+    extractor: Annotated[
+        list[str] | None,
+        typer.Option("--extractor", help="An extractor of another package, instead of the preset's."),
+    ] = None,
     preset: Annotated[
-        str | None, typer.Option("--preset", help="paper (transformers) or lite (weak, no download).")
+        Literal["paper", "lite"] | None,
+        typer.Option("--preset", help="paper: transformers; lite: weak, no download.", show_default=False),
     ] = None,
     split: SplitsOption = None,
     only: OnlyOption = None,
@@ -52,7 +57,10 @@ def extract(
     model: Annotated[
         list[str] | None, typer.Option("--model", help="MODALITY=ID, ID@REVISION or local folder, for preset paper.")
     ] = None,
-    pooling: Annotated[str | None, typer.Option("--pooling", help="Text: cls or mean.", show_default=False)] = None,
+    pooling: Annotated[
+        Literal["cls", "mean"] | None,
+        typer.Option("--pooling", help="Text: first token or mean of all.", show_default=False),
+    ] = None,
     tokens: Annotated[
         bool | None, typer.Option("--tokens", help="Text: one vector per token.", show_default=False)
     ] = None,
@@ -69,7 +77,8 @@ def extract(
         bool | None, typer.Option("--with-vad", help="Audio: append the emotion head's outputs.", show_default=False)
     ] = None,
     faces: Annotated[
-        str | None, typer.Option("--faces", help="Vision: organiser, detect or full-frame.", show_default=False)
+        Literal["organiser", "detect", "full-frame"] | None,
+        typer.Option("--faces", help="Vision: what the model sees.", show_default=False),
     ] = None,
     fps: Annotated[
         float | None, typer.Option("--fps", help="Vision: frames per second, by timestamps.", show_default=False)
@@ -79,24 +88,25 @@ def extract(
         typer.Option("--max-frames", help="Vision: most frames of a clip, spread evenly.", show_default=False),
     ] = None,
     motion: Annotated[
-        str | None, typer.Option("--motion", help="openface, or flow (optical flow).", show_default=False)
+        Literal["openface", "flow"] | None,
+        typer.Option("--motion", help="OpenFace, or optical flow.", show_default=False),
     ] = None,
     openface_bin: Annotated[
         str | None, typer.Option("--openface-bin", help="OpenFace's FeatureExtraction.", show_default=False)
     ] = None,
     dtype: Annotated[
-        str | None, typer.Option("--dtype", help="float16 or float32 in the stores.", show_default=False)
+        Literal["float16", "float32"] | None, typer.Option("--dtype", help="In the stores.", show_default=False)
     ] = None,
     batch: Annotated[
         str | None,
         typer.Option("--batch", help="Most items of one forward pass: auto or a number.", show_default=False),
     ] = None,
     precision: Annotated[
-        str | None,
-        typer.Option("--precision", help="auto (bfloat16 on a GPU), float32 or bfloat16.", show_default=False),
+        Literal["auto", "float32", "bfloat16"] | None,
+        typer.Option("--precision", help="auto is bfloat16 on a GPU.", show_default=False),
     ] = None,
     on_damage: Annotated[
-        str | None,
+        Literal["keep", "fail"] | None,
         typer.Option(
             "--on-damage", help="A clip that decodes in part only: keep that part, or fail.", show_default=False
         ),
@@ -113,17 +123,32 @@ def extract(
 ) -> None:
     """Make the features.
 
-    It goes on where it was interrupted, and makes anew what changed.
+    It continues where it was interrupted, and extracts again what changed.
     """
     from abawkit.cli import console
     from abawkit.errors import UsageError
-    from abawkit.extraction.pipeline import extract as run
-    from abawkit.extraction.pipeline import plan_extraction
+    from abawkit.extraction.pipeline import plan_extraction, run_extraction
+    from abawkit.extraction.request import ExtractRequest
     from abawkit.extraction.select import Shard
 
     models = pairs(model, "--model")
     if unknown := sorted(set(models) - {"text", "audio", "vision"}):
         raise UsageError("no model for this modality", got=unknown[0], expected="text, audio or vision")
+    # Flag → the setting that it stands for, and its value: of the preset paper's extractors, and of every model.
+    of_paper = {
+        "--pooling": ("text_pooling", pooling),
+        "--tokens": ("text_tokens", tokens),
+        "--trust-remote-code": ("trust_remote_code", trust),
+        "--layer": ("audio_layers", layer),
+        "--with-vad": ("audio_vad", with_vad),
+        "--faces": ("faces", faces),
+        "--fps": ("vision_fps", fps),
+        "--max-frames": ("vision_frames", max_frames),
+        "--motion": ("motion", motion),
+        "--openface-bin": ("openface_bin", openface_bin),
+        **{f"--model {name}=": (f"{name}_model", value) for name, value in models.items()},
+    }
+    of_models = {"--dtype": ("dtype", dtype), "--batch": ("batch", batch), "--precision": ("precision", precision)}
     opened = open_workspace(
         workspace,
         sets,
@@ -131,44 +156,27 @@ def extract(
         extract__max_failures=max_failures,
         extract__workers=workers,
         extract__device=device,
-        extract__dtype=dtype,
-        extract__batch=batch,
-        extract__precision=precision,
         extract__on_damage=on_damage,
-        extract__text_pooling=pooling,
-        extract__text_tokens=tokens,
-        extract__trust_remote_code=trust,
-        extract__audio_layers=layer,
-        extract__audio_vad=with_vad,
-        extract__faces=faces,
-        extract__vision_fps=fps,
-        extract__vision_frames=max_frames,
-        extract__motion=motion,
-        extract__openface_bin=openface_bin,
-        extract__text_model=models.get("text"),
-        extract__audio_model=models.get("audio"),
-        extract__vision_model=models.get("vision"),
+        **{f"extract__{setting}": value for setting, value in (of_paper | of_models).values()},
     )
-    of_paper = {
-        "--pooling": pooling, "--tokens": tokens, "--layer": layer, "--with-vad": with_vad, "--faces": faces,
-        "--fps": fps, "--max-frames": max_frames, "--motion": motion, "--openface-bin": openface_bin,
-        "--dtype": dtype, "--model": model, "--batch": batch, "--precision": precision, "--trust-remote-code": trust,
-    }  # fmt: skip
-    idle = [flag for flag, value in of_paper.items() if value is not None]
-    if opened.settings.extract.preset == "lite" and idle:
+    useless = of_paper if extractor else of_paper | of_models if opened.settings.extract.preset == "lite" else {}
+    if idle := [flag for flag, (_, value) in useless.items() if value is not None]:
+        if extractor:
+            raise UsageError("--extractor goes without the preset paper's options", got=", ".join(idle))
         raise UsageError("the preset lite has nothing to set", got=", ".join(idle), todo="add --preset paper")
-    what: dict[str, Any] = {
-        "modalities": modality,
-        "splits": split,
-        "only": None if only is None else clip_ids(only, opened.task),
-        "limit": limit,
-        "shard": None if shard is None else Shard.parse(shard),
-        "retry_failed": retry_failed,
-    }
+    request = ExtractRequest(
+        modalities=modality,
+        splits=split,
+        only=None if only is None else clip_ids(only, opened.task),
+        limit=limit,
+        shard=None if shard is None else Shard.parse(shard),
+        retry_failed=retry_failed,
+        extractors=extractor or (),
+    )
     if plan:
-        _show_plan(plan_extraction(opened, **what), as_json=as_json)
+        _show_plan(plan_extraction(opened, request), as_json=as_json)
         return
-    done = run(opened, **what, progress=console.progress_for(as_json))
+    done = run_extraction(opened, request, console.progress_for(as_json))
     if not as_json:
         _show(done)
     console.end(done.to_json(), _too_many(done, opened.settings.extract.max_failures), as_json=as_json)
@@ -191,7 +199,7 @@ def _too_many(done: Extraction, allowed: str) -> PartlyDone | None:
         ", ".join(f"{store.failed} of {store.clips} clips failed ({store.modality})" for store in bad),
         path=done.failures,
         expected=f"at most {allowed} of each modality (--max-failures)",
-        todo=f"mend the clips, then run it again; or accept them: --max-failures {max(s.failed for s in bad)}",
+        todo=f"fix the clips, then run it again; or accept them: --max-failures {max(s.failed for s in bad)}",
     )
 
 

@@ -57,7 +57,7 @@ def fetch(
 ) -> None:
     """Download a model, at a pinned revision; extraction never does."""
     from abawkit.backbones.fetch import fetch as download
-    from abawkit.backbones.hub import command_with
+    from abawkit.backbones.known import command_with
     from abawkit.backbones.verify import is_known
     from abawkit.cli import console
 

@@ -51,7 +51,7 @@ OnlyOption = Annotated[
 
 def _offline(wanted: bool) -> bool:
     if wanted:
-        from abawkit.backbones.hub import stay_offline
+        from abawkit.backbones.offline import stay_offline
 
         stay_offline()
     return wanted

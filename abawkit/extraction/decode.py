@@ -34,7 +34,7 @@ class DecodingPool:
 
     def load(self, extractor: Extractor, clips: Sequence[Clip], task: Task) -> Generator[Loaded | Exception]:
         """Yields each clip's decoded form, or the exception that says why there is none, in order."""
-        if extractor.spec.modality == "text":  # a small file each: a process would cost more than it saves
+        if not extractor.workload.in_workers:
             for clip in clips:
                 result = _load(extractor, clip)
                 task.advance(1, clip.id)  # before the clip is given away: nobody comes back after the last one

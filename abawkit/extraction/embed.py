@@ -13,8 +13,8 @@ from abawkit.extraction.failures import Note
 from abawkit.features.spec import ClipFeatures, Extractor, FeatureSpec, Loaded, Status
 from abawkit.layout.folder import Clip
 
-#: Clips that wait for the model together, texts, and how many bytes of either: a group is closed when it reaches one.
-_GROUP_CLIPS, _GROUP_TEXTS, _GROUP_BYTES = 32, 128, 96 * 2**20
+#: Most bytes of decoded clips that are given to the model at once.
+_GROUP_BYTES = 96 * 2**20
 
 
 def embed_segment(
@@ -34,7 +34,6 @@ def embed_segment(
         AbawkitError: The device has too little memory for a single clip.
     """
     strict = spec.preprocessing.get("on_damage") == "fail"
-    most = _GROUP_TEXTS if spec.modality == "text" else _GROUP_CLIPS
     made: list[ClipFeatures] = []
     group: list[tuple[str, str, Loaded]] = []
     waiting = 0  # bytes
@@ -50,7 +49,7 @@ def embed_segment(
         elif isinstance(result, Loaded):
             group.append((clip.id, source, result))
             waiting += result.data.nbytes
-            if len(group) == most or waiting >= _GROUP_BYTES:
+            if len(group) == extractor.workload.group_clips or waiting >= _GROUP_BYTES:
                 flush()
                 waiting = 0
         else:
@@ -66,6 +65,8 @@ def _embed_group(
         return []
     try:
         embedded = extractor.embed([loaded for _, _, loaded in group])
+        if len(embedded) != len(group):
+            raise ValueError(f"embed returned the features of {len(embedded)} clips, not of {len(group)}")
     except AbawkitError:
         raise
     except Exception as error:
@@ -85,6 +86,10 @@ def _checked(
 ) -> ClipFeatures:
     with np.errstate(over="ignore"):
         stored = np.asarray(values, dtype=spec.dtype)
+    if stored.shape[1:] != (spec.dim,) or times.shape != stored.shape[:1]:
+        got = f"values of shape {stored.shape} and times of shape {times.shape}"
+        error = AbawkitError("embed returned arrays of another shape", got=got, expected=f"(T, {spec.dim}) and (T,)")
+        return _without_frames(spec, clip, source, "embed", error)
     bad = int(stored.size - np.isfinite(stored).sum())
     if bad:
         error = AbawkitError(f"{bad} of {stored.size} values are not finite in {spec.dtype}")

@@ -6,21 +6,21 @@ import shutil
 from collections.abc import Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from abawkit.features.spec import Extractor, FeatureSpec, Modality, Status
+from abawkit.errors import AbawkitError
+from abawkit.features.spec import Extractor, Modality, Status
 from abawkit.features.store import FeatureStore
 from abawkit.layout.folder import Clip
 from abawkit.progress import SILENT
 from abawkit.workers import in_processes
 
-#: Frames of a clip of the challenge's mean length (6.9 s), until a store has clips of its own to judge by.
-_TYPICAL_FRAMES: Mapping[Modality, float] = {"text": 1, "audio": 345, "vision": 65, "motion": 200}
-#: From so many clips on, their face crops are looked at in several processes: there can be a million. What the other
-#: modalities are made from is one file per clip.
+#: With at least so many clips, sources that are many files each are read in several processes: there can be a million
+#: face crops.
 _MANY = 4096
 #: From so many present clips on, a store's own mean is taken.
 _ENOUGH_TO_JUDGE = 20
@@ -101,10 +101,11 @@ def make_plan(
     changes which clips share a batch.
     """
     everyone = sorted((clip for members in clips.values() for clip in members), key=lambda clip: clip.id)
-    if extractor.spec.modality != "vision":
+    if not extractor.workload.many_files:
         workers = 1
     with SILENT.task("look at the sources") as bar:
-        sources = in_processes(extractor.source, everyone, workers=workers, bar=bar, chunk=256, inline_below=_MANY)
+        read = partial(read_source, extractor)
+        sources = in_processes(read, everyone, workers=workers, bar=bar, chunk=256, inline_below=_MANY)
         with closing(sources):
             digests = list(sources)
     work: list[tuple[Clip, str]] = []
@@ -129,16 +130,30 @@ def make_plan(
         done=sum(there.values()),
         changed=changed,
         failed=failed,
-        bytes_needed=round(len(work) * _frames_per_clip(store) * _bytes_per_frame(store.spec)) if work else 0,
+        bytes_needed=round(len(work) * _bytes_per_clip(extractor, store)) if work else 0,
         todo=todo,
         there=there,
     )
 
 
-def _frames_per_clip(store: FeatureStore) -> float:
+def read_source(extractor: Extractor, clip: Clip) -> str:
+    """Returns the digest of a clip's source.
+
+    Raises:
+        AbawkitError: The extractor raised an exception.
+    """
+    try:
+        return extractor.source(clip)
+    except AbawkitError:
+        raise
+    except Exception as error:
+        name = extractor.spec.extractor
+        raise AbawkitError(
+            f"{name} cannot read the source of clip {clip.id}: {type(error).__name__}: {error}"
+        ) from error
+
+
+def _bytes_per_clip(extractor: Extractor, store: FeatureStore) -> float:
     present = [len(store.frames(clip)) for clip in store.ids if store.status(clip) == Status.PRESENT]
-    return sum(present) / len(present) if len(present) >= _ENOUGH_TO_JUDGE else _TYPICAL_FRAMES[store.spec.modality]
-
-
-def _bytes_per_frame(spec: FeatureSpec) -> int:
-    return spec.dim * np.dtype(spec.dtype).itemsize + 4  # and the frame's time
+    frames = sum(present) / len(present) if len(present) >= _ENOUGH_TO_JUDGE else extractor.workload.frames
+    return frames * (store.spec.dim * np.dtype(store.spec.dtype).itemsize + 4)  # 4 for the frame's time

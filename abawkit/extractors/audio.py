@@ -19,10 +19,10 @@ from abawkit.backbones.audio import (
     load_audio_model,
 )
 from abawkit.backbones.batching import Computing
-from abawkit.backbones.hub import open_folder
+from abawkit.backbones.folder import open_folder
 from abawkit.errors import ModalityMissing, UsageError
 from abawkit.extractors.sources import media_source
-from abawkit.features.spec import FeatureSpec, Loaded
+from abawkit.features.spec import FeatureSpec, Loaded, Workload
 from abawkit.layout.folder import Clip
 from abawkit.media.audio import decode_audio
 
@@ -100,6 +100,7 @@ class TransformerAudio:
             time_source="index",
             licence=found.licence,
         )
+        self.workload = Workload(frames=345)
         self._model: AudioModel | None = None
 
     def __getstate__(self) -> dict[str, Any]:

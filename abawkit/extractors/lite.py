@@ -16,8 +16,8 @@ from numpy.typing import NDArray
 from abawkit.errors import ModalityMissing
 from abawkit.extractors import acoustics, finished
 from abawkit.extractors.flow import STATISTICS, WINDOW_SECONDS, flow_statistics, pair_statistics
-from abawkit.extractors.sources import TEXT_FILES, Transcripts, faces_source, media_source
-from abawkit.features.spec import Extractor, FeatureSpec, Loaded, Modality
+from abawkit.extractors.sources import CROPS, TEXT_FILES, TEXT_WORKLOAD, Transcripts, faces_source, media_source
+from abawkit.features.spec import Extractor, FeatureSpec, Loaded, Modality, Workload
 from abawkit.layout.folder import Clip
 from abawkit.media.audio import decode_audio
 from abawkit.media.faces import face_crops
@@ -40,6 +40,7 @@ class LiteText:
     shortest: int = 2
     longest: int = 4
     transcripts: Transcripts = TEXT_FILES
+    workload = TEXT_WORKLOAD
 
     @property
     def spec(self) -> FeatureSpec:
@@ -78,6 +79,8 @@ def _hasher(dim: int, shortest: int, longest: int) -> Any:
 @dataclass(frozen=True)
 class LiteAudio:
     """Log-mel spectrum, loudness, pitch and voicing, 50 frames per second (``acoustics.acoustic_frames``)."""
+
+    workload = Workload(frames=345)
 
     @property
     def spec(self) -> FeatureSpec:
@@ -138,6 +141,7 @@ class LiteVision:
     max_frames: int = 200
     fps: float = 5.0
     coefficients: int = 8
+    workload = Workload(frames=CROPS, many_files=True)
 
     @property
     def spec(self) -> FeatureSpec:
@@ -200,6 +204,11 @@ class LiteMotion:
         return FeatureSpec(
             "motion", "lite", len(STATISTICS), "lite-motion/1", preprocessing=settings, time_source="pts"
         )
+
+    @property
+    def workload(self) -> Workload:
+        """One row per sampled frame of the video."""
+        return Workload(frames=6.9 * self.fps)
 
     def source(self, clip: Clip) -> str:
         """Returns a digest of the video's name, size and modification time."""

@@ -15,7 +15,7 @@ from abawkit.extractors.lite import LiteMotion
 from abawkit.extractors.openface import COLUMNS, OpenFaceTable, read_openface
 from abawkit.extractors.openface_binary import LEAST_SECONDS, OpenFaceBinary, find_openface, run_openface
 from abawkit.extractors.sources import media_source
-from abawkit.features.spec import Extractor, FeatureSpec, Loaded
+from abawkit.features.spec import Extractor, FeatureSpec, Loaded, Workload
 from abawkit.fileio import digest
 from abawkit.layout.folder import Clip
 from abawkit.media.video import frame_times
@@ -68,6 +68,7 @@ class OpenFaceMotion:
     """
 
     confidence: bool = False
+    workload = Workload(frames=200)
 
     @property
     def spec(self) -> FeatureSpec:
@@ -120,6 +121,7 @@ class OpenFaceProgram:
     confidence: bool = False
     seconds_per_second: float = 30.0
     least_seconds: float = LEAST_SECONDS
+    workload = Workload(frames=200)
 
     @property
     def spec(self) -> FeatureSpec:

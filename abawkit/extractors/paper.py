@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from abawkit.backbones.batching import Computing
-from abawkit.backbones.hub import KNOWN
+from abawkit.backbones.known import KNOWN
 from abawkit.extractors.audio import TransformerAudio
 from abawkit.extractors.motion import motion_extractor
 from abawkit.extractors.sources import TEXT_FILES, Transcripts

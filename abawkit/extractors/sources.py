@@ -12,6 +12,7 @@ from pathlib import Path
 
 from abawkit.data.transcripts import Transcript, TranscriptSet, choose_set, list_sets
 from abawkit.errors import MediaError, ModalityMissing, UsageError
+from abawkit.features.spec import Workload
 from abawkit.fileio import digest
 from abawkit.layout.folder import Clip, is_face_name, split_name
 
@@ -128,6 +129,12 @@ class Transcripts:
 
 #: The files in ``text/`` alone.
 TEXT_FILES = Transcripts()
+
+#: A transcript is one small file: reading it costs less than sending it to a worker and back.
+TEXT_WORKLOAD = Workload(frames=1, in_workers=False, group_clips=128)
+
+#: Face crops of a clip of the challenge's mean length.
+CROPS = 65
 
 
 def media_source(path: Path | None) -> str:

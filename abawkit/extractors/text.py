@@ -10,10 +10,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from abawkit.backbones.batching import Computing
-from abawkit.backbones.hub import KNOWN, check_own_code, open_folder, own_code
+from abawkit.backbones.folder import open_folder
+from abawkit.backbones.known import KNOWN
+from abawkit.backbones.own_code import check_own_code, own_code
 from abawkit.backbones.text import TextModel, TextPooling, embed_texts, embed_tokens, load_text_model, token_limit
 from abawkit.errors import UsageError
-from abawkit.extractors.sources import TEXT_FILES, Transcripts
+from abawkit.extractors.sources import TEXT_FILES, TEXT_WORKLOAD, Transcripts
 from abawkit.features.spec import FeatureSpec, Loaded
 from abawkit.layout.folder import Clip
 
@@ -84,6 +86,8 @@ class TransformerText:
             dtype=dtype,
             licence=found.licence,
         )
+        # Three words per second, about one token each.
+        self.workload = replace(TEXT_WORKLOAD, frames=20) if tokens else TEXT_WORKLOAD
         self._model: TextModel | None = None
 
     def __getstate__(self) -> dict[str, Any]:

@@ -11,7 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from abawkit.backbones.batching import Computing
-from abawkit.backbones.hub import cached_file, open_folder
+from abawkit.backbones.cache import cached_file
+from abawkit.backbones.folder import open_folder
 from abawkit.backbones.pictures import read_preparation
 from abawkit.backbones.vision import (
     PROCESSOR_BACKEND,
@@ -23,8 +24,8 @@ from abawkit.backbones.vision import (
 )
 from abawkit.errors import ModalityMissing, UsageError
 from abawkit.extractors import finished
-from abawkit.extractors.sources import faces_source, media_source
-from abawkit.features.spec import FeatureSpec, Loaded
+from abawkit.extractors.sources import CROPS, faces_source, media_source
+from abawkit.features.spec import FeatureSpec, Loaded, Workload
 from abawkit.layout.folder import Clip
 from abawkit.media.detect import YUNET_FILE, YUNET_REPOSITORY, FaceDetector, haar, yunet
 from abawkit.media.faces import face_crops, tracked_face
@@ -136,6 +137,8 @@ class TransformerVision:
             time_source="none" if faces == "organiser" else "pts",
             licence=found.licence,
         )
+        frames = CROPS if faces == "organiser" else 6.9 * fps
+        self.workload = Workload(frames=min(frames, max_frames), many_files=faces == "organiser")
         self._model: VisionModel | None = None
 
     def _preprocessing(self) -> dict[str, Any]:

@@ -17,6 +17,8 @@ Modality = Literal["text", "audio", "vision", "motion"]
 MODALITIES: tuple[Modality, ...] = ("text", "audio", "vision", "motion")
 #: What the extractor's name of simulated features begins with.
 SIMULATED = "simulate/"
+#: What the extractor's name of features of an installed extractor begins with; the name of its entry point follows.
+PLUGIN = "plugin/"
 
 
 class Status(IntEnum):
@@ -94,6 +96,8 @@ class FeatureSpec:
             return "abawkit simulate DIR"
         if self.imported:
             return f"abawkit features import --modality {self.modality} --name {self.name} --from PATH"
+        if self.extractor.startswith(PLUGIN):
+            return f"abawkit extract --extractor {self.extractor.split('/')[1]}"
         return f"abawkit extract --modality {self.modality}"
 
     def to_json(self) -> dict[str, Any]:
@@ -142,6 +146,25 @@ class ClipFeatures:
     note: str = ""
 
 
+@dataclass(frozen=True)
+class Workload:
+    """What the clips of an extractor cost, which decides how they are worked on; the values do not depend on it.
+
+    Attributes:
+        frames: Frames of a clip of the challenge's mean length (6.9 s). The space that a store will take is estimated
+            from it until the store has clips of its own.
+        in_workers: Whether ``load`` runs in worker processes; False where it costs less than sending its result.
+        group_clips: Most clips that are given to ``embed`` at once.
+        many_files: Whether ``source`` reads a folder with many files for each clip; with thousands of clips it is then
+            called in several processes.
+    """
+
+    frames: float = 100
+    in_workers: bool = True
+    group_clips: int = 32
+    many_files: bool = False
+
+
 class Extractor(Protocol):
     """Makes one feature. ``load`` runs in worker processes, ``embed`` where the model is.
 
@@ -151,6 +174,10 @@ class Extractor(Protocol):
     @property
     def spec(self) -> FeatureSpec:
         """What it makes."""
+
+    @property
+    def workload(self) -> Workload:
+        """What its clips cost."""
 
     def source(self, clip: Clip) -> str:
         """Returns a digest of the clip's source bytes; an empty text when the clip has no source.

@@ -13,7 +13,8 @@ from abawkit.data.stats.tables import Stats, stats
 from abawkit.errors import UsageError
 from abawkit.evaluation.ensemble import ensemble
 from abawkit.evaluation.scores import Evaluation, evaluate
-from abawkit.extraction.pipeline import Extraction, extract
+from abawkit.extraction.pipeline import extract
+from abawkit.extraction.report import Extraction
 from abawkit.findings import Report
 from abawkit.jobs.synthetic.challenge import write_challenge
 from abawkit.progress import SILENT, Progress

@@ -48,14 +48,13 @@ class Diagnosis:
 
 
 def doctor(folder: Path) -> Diagnosis:
-    """Returns what was found: versions, device, codecs, disk, memory, model cache, face detector, OpenFace.
+    """Returns what was found: versions, device, codecs, disk, memory, models, face detector, OpenFace, plug-ins.
 
     Args:
         folder: Where the work is to be done: its disk is looked at.
     """
-    checks = (*_versions(), _device(), _codecs(), _disk(folder), _memory(), *_models(), _detector(), _openface())
-    checks = (*checks, *_kinds())
-    return Diagnosis(checks)
+    machine = (*_versions(), _device(), _codecs(), _disk(folder), _memory())
+    return Diagnosis((*machine, *_models(), _detector(), _openface(), *_plugins(folder)))
 
 
 def _versions() -> Iterator[Check]:
@@ -114,7 +113,8 @@ def _memory() -> Check:
 
 
 def _models() -> Iterator[Check]:
-    from abawkit.backbones.hub import model_ref, resolve
+    from abawkit.backbones.cache import resolve
+    from abawkit.backbones.known import model_ref
     from abawkit.extractors.paper import DEFAULTS
 
     for modality, name in DEFAULTS.items():
@@ -146,8 +146,31 @@ def _openface() -> Check:
     return Check("OpenFace", "ok", f"{found}; it is run when extract.openface_bin names it")
 
 
-def _kinds() -> Iterator[Check]:
-    from abawkit.systems.kinds import broken_plugins
+def _plugins(folder: Path) -> Iterator[Check]:
+    """Yields a check of every plug-in; extractors are made for the workspace, if there is one."""
+    from abawkit.extractors.installed import make_extractor
+    from abawkit.plugins import found
+    from abawkit.systems.kinds import OWN, broken_plugins, known_kinds
+    from abawkit.workspace import Workspace
 
-    for name, reason in broken_plugins().items():
-        yield Check(f"plug-in {name}", "warning", reason, "correct or uninstall the package that brings it")
+    try:
+        workspace = Workspace.open(folder)
+    except AbawkitError:
+        workspace = None
+    extractors = found("abawkit.extractors")
+    broken = {f"extractor {name}": reason for name, reason in extractors.broken.items()} | broken_plugins()
+    for name, thing in extractors.objects.items():
+        if workspace is None:
+            yield Check(f"extractor {name}", "ok", "it can be imported")
+            continue
+        try:
+            make_extractor(name, thing, workspace)
+        except AbawkitError as error:
+            broken[f"extractor {name}"] = error.got or error.message
+        else:
+            yield Check(f"extractor {name}", "ok", "it can be used")
+    for what in ("encoder", "fusion", "loss"):
+        for name in list(known_kinds(what))[len(OWN[what]) :]:
+            yield Check(f"{what} {name}", "ok", "it can be used")
+    for name, reason in broken.items():
+        yield Check(name, "warning", reason, "fix or uninstall its package; the rest works without it")

@@ -121,7 +121,7 @@ def test_a_model_in_the_cache_is_found_by_its_id(hub: tuple[str, list[str]], tmp
     done = command(tmp_path, hub[0], "models", "fetch", ID, "--json")
     assert done.returncode == 0, done.stderr
     code = (
-        "from abawkit.backbones.hub import open_folder\n"
+        "from abawkit.backbones.folder import open_folder\n"
         f"found = open_folder({ID!r})\n"
         "print(found.revision, found.licence, found.dim)\n"
     )

@@ -10,7 +10,7 @@ import torch
 from numpy.typing import NDArray
 from safetensors.torch import save_file
 
-from abawkit.backbones.hub import open_folder, weights_digest
+from abawkit.backbones.folder import open_folder, weights_digest
 from abawkit.errors import AbawkitError, UsageError
 from abawkit.extractors.text import TransformerText
 from abawkit.features.spec import Loaded

@@ -118,7 +118,7 @@ def test_human_output(predicted_copy: Path) -> None:
         (["resplit", "--ratio", "1:9"], 2, ""),
         (["resplit", "--name", "../../x"], 2, ""),
         (["extract", "--modality", "smell"], 2, "unknown modality"),
-        (["extract", "--preset", "huge"], 2, "bad value of extract.preset"),
+        (["extract", "--set", "extract.preset=huge"], 2, "bad value of extract.preset"),
         (["extract", "--model", "smell=x"], 2, "no model for this modality"),
         (["extract", "--preset", "paper", "--modality", "vision"], 1, "facebook/dinov2-base"),
         (["predict", "nope"], 2, "no such run"),

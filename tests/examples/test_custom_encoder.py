@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.examples.plugged_in import EXAMPLES, plugged_in
+from tests.examples.plugin_package import EXAMPLES, installed
 from tests.random_stores import random_workspace
 
 EXAMPLE = EXAMPLES / "custom_encoder"
@@ -19,7 +19,7 @@ def abawkit(environ: dict[str, str], folder: Path, *arguments: str) -> subproces
 
 
 def test_it_is_trained_and_predicts(tmp_path: Path) -> None:
-    environ = plugged_in(EXAMPLE, tmp_path / "site")
+    environ = installed(EXAMPLE, tmp_path / "site")
     root = random_workspace(tmp_path / "ws", "[training]\nepochs = 3\n").root
     done = abawkit(environ, root, "train", "--system", str(EXAMPLE / "slow_gru.toml"), "--json")
     assert done.returncode == 0, done.stderr
@@ -52,7 +52,7 @@ def test_without_the_plug_in_its_kind_is_unknown(tmp_path: Path) -> None:
     ],
 )
 def test_a_broken_plug_in_is_reported_and_breaks_nothing(tmp_path: Path, module: str, reason: str) -> None:
-    environ = plugged_in(EXAMPLE, tmp_path / "site")
+    environ = installed(EXAMPLE, tmp_path / "site")
     (tmp_path / "site" / "slow_gru.py").write_text(module)
     listed = abawkit(environ, tmp_path, "systems", "list", "--json")
     assert listed.returncode == 0 and reason in str(json.loads(listed.stdout)["broken"])

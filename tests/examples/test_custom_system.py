@@ -8,7 +8,7 @@ from abawkit.systems.loader import load_system
 from abawkit.training.checkpoint import load_weights
 from abawkit.training.train import train
 from abawkit.workspace import Workspace
-from tests.examples.plugged_in import EXAMPLES
+from tests.examples.plugin_package import EXAMPLES
 from tests.random_stores import random_workspace
 
 EXAMPLE = str(EXAMPLES / "custom_system.toml")

@@ -8,7 +8,7 @@ import numpy as np
 
 from abawkit.errors import AbawkitError, MediaError
 from abawkit.extraction.decode import decoding_pool
-from abawkit.features.spec import FeatureSpec, Loaded
+from abawkit.features.spec import FeatureSpec, Loaded, Workload
 from abawkit.layout.folder import Clip
 from abawkit.progress import SILENT
 
@@ -27,6 +27,7 @@ class Growing:
     """Clips of a few bytes first, then of megabytes, as a clip of twenty minutes among short ones; one is broken."""
 
     spec = FeatureSpec("audio", "growing", 1, "test/1")
+    workload = Workload()
 
     def load(self, clip: Clip) -> Loaded:
         number = int(clip.id)
@@ -57,9 +58,9 @@ def test_every_clip_in_order_whatever_their_sizes() -> None:
 
 def test_the_last_clip_counts_too() -> None:
     clips = [Clip(f"{number:05d}") for number in range(5)]
-    words = Growing()
-    words.spec = FeatureSpec("text", "growing", 1, "test/1")
-    for extractor in (Growing(), words):
+    here = Growing()
+    here.workload = Workload(in_workers=False)
+    for extractor in (Growing(), here):
         task = Counter()
         with decoding_pool(1) as pool, closing(pool.load(extractor, clips, task)) as loaded:
             assert len(list(islice(loaded, len(clips)))) == len(clips)  # and nobody asks for one more

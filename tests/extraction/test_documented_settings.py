@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from abawkit.extraction.pipeline import plan_extraction
+from abawkit.extraction.request import ExtractRequest
 from abawkit.settings import ExtractSettings
 from abawkit.workspace import Workspace
 from tests import tiny_models
@@ -60,7 +61,8 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def signatures(root: Path, **changes: Any) -> list[str]:
     overrides = {f"extract.{name}": value for name, value in changes.items()}
-    return [plan.path.name for plan in plan_extraction(Workspace.open(root, environ={}, overrides=overrides))]
+    workspace = Workspace.open(root, environ={}, overrides=overrides)
+    return [plan.path.name for plan in plan_extraction(workspace, ExtractRequest())]
 
 
 def test_what_is_said_of_the_signature_is_so(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:

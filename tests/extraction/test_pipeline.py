@@ -16,9 +16,11 @@ import pytest
 from numpy.typing import NDArray
 
 from abawkit.errors import AbawkitError, Damage, MediaError, ModalityMissing, UsageError
-from abawkit.extraction.pipeline import Extraction, StoreReport, extract, plan_extraction
+from abawkit.extraction.pipeline import extract, plan_extraction
+from abawkit.extraction.report import Extraction, StoreReport
+from abawkit.extraction.request import ExtractRequest
 from abawkit.extraction.select import Shard, select_clips
-from abawkit.features.spec import ClipFeatures, Extractor, FeatureSpec, Loaded, Modality, Status
+from abawkit.features.spec import ClipFeatures, FeatureSpec, Loaded, Status, Workload
 from abawkit.features.store import FeatureStore, choose_store, list_stores
 from abawkit.features.writer import open_for_writing
 from abawkit.layout.folder import Clip
@@ -161,6 +163,7 @@ class Odd:
     """A real extractor with every kind of bad behaviour, chosen by the clip's number."""
 
     spec: FeatureSpec = ODD
+    workload = Workload(in_workers=False)
 
     def source(self, clip: Clip) -> str:
         return clip.id
@@ -191,8 +194,7 @@ class Odd:
 
 def test_one_bad_clip_never_spoils_its_neighbours(fresh: Path) -> None:
     workspace = Workspace.open(fresh, environ={})
-    extractors: dict[Modality, Extractor] = {"text": Odd()}
-    done = extract(workspace, modalities=["text"], splits=["train"], extractors=extractors)
+    done = extract(workspace, modalities=["text"], splits=["train"], extractors=[Odd()])
     (store,) = list_stores(workspace.features)
     status = [store.status(f"{number:05d}") for number in range(8)]
     assert status == [Status.MISSING, *[Status.FAILED] * 5, Status.PRESENT, Status.PRESENT]
@@ -212,6 +214,7 @@ class Damaged:
     """An extractor whose clip 3 decodes in part only."""
 
     spec: FeatureSpec = DAMAGED
+    workload = Workload()
 
     def source(self, clip: Clip) -> str:
         return clip.id
@@ -225,8 +228,7 @@ class Damaged:
 
 
 def test_damage_is_kept_or_fails_by_policy_and_never_in_one_store(fresh: Path) -> None:
-    extractors: dict[Modality, Extractor] = {"audio": Damaged()}
-    arguments: dict[str, Any] = {"modalities": ["audio"], "splits": ["train"], "extractors": extractors}
+    arguments: dict[str, Any] = {"modalities": ["audio"], "splits": ["train"], "extractors": [Damaged()]}
     kept = extract(Workspace.open(fresh, environ={}), **arguments)
     strict = Workspace.open(fresh, environ={}, overrides={"extract.on_damage": "fail"})
     failed = extract(strict, **arguments)
@@ -259,11 +261,11 @@ def test_some_clips_only(fresh: Path) -> None:
 
 def test_the_plan_is_what_is_done_then(fresh: Path) -> None:
     workspace = Workspace.open(fresh, environ={})
-    (plan,) = plan_extraction(workspace, modalities=["audio"])
+    (plan,) = plan_extraction(workspace, ExtractRequest(modalities=["audio"]))
     assert (plan.todo, plan.done, plan.clips) == ({"train": 36, "valid": 24, "test": 12}, 0, 72)
     assert not workspace.features.exists(), "a plan writes nothing"
     extract(workspace, modalities=["audio"], splits=["train"])
-    (plan,) = plan_extraction(workspace, modalities=["audio"])
+    (plan,) = plan_extraction(workspace, ExtractRequest(modalities=["audio"]))
     assert (plan.todo, plan.there) == ({"train": 0, "valid": 24, "test": 12}, {"train": 36, "valid": 0, "test": 0})
     before = sum(path.stat().st_size for path in plan.path.glob("*.h5"))
     extract(workspace, modalities=["audio"])
@@ -373,6 +375,7 @@ class OnlyOne:
     """An extractor for which a single clip has a source."""
 
     spec: FeatureSpec = DAMAGED
+    workload = Workload()
 
     def source(self, clip: Clip) -> str:
         return "there" if clip.id == "00009" else ""
@@ -388,11 +391,10 @@ class OnlyOne:
 
 def test_a_shard_without_such_clips_is_a_shard_all_the_same(fresh: Path) -> None:
     workspace = Workspace.open(fresh, environ={})
-    extractors: dict[Modality, Extractor] = {"audio": OnlyOne()}
     empty = next(
         k for k in (1, 2) if "00009" not in {c.id for c in select_clips(workspace, shard=Shard(k, 2))["train"]}
     )
     for number in (empty, 3 - empty):
-        extract(workspace, modalities=["audio"], shard=Shard(number, 2), extractors=extractors)
+        extract(workspace, modalities=["audio"], shard=Shard(number, 2), extractors=[OnlyOne()])
     (store,) = list_stores(workspace.features)
     assert store.shards is None and len(store) == 72
