@@ -1,4 +1,4 @@
-"""Frame features of waveforms from Wav2Vec2, HuBERT and WavLM models (CHALLENGE: audio (T, 1024)).
+"""Frame features of waveforms from Wav2Vec2, HuBERT and WavLM models (1,024 values with the paper's model).
 
 Models whose feature encoder uses layer norm take padded batches with the attention mask. Models with group norm
 (``feat_extract_norm: group``, such as wav2vec2-base) compute statistics over the padding whatever the mask says:
@@ -82,7 +82,7 @@ def frame_grid(folder: Path) -> FrameGrid:
     """Returns the frame grid of a model folder, read without transformers.
 
     Raises:
-        AbawkitError: The model is no Wav2Vec2-like audio model, or is one with an adapter that changes the grid.
+        AbawkitError: The model is not a Wav2Vec2-like audio model, or has an adapter that changes the grid.
     """
     config = read_config(folder)
     kernels, strides = config.get("conv_kernel"), config.get("conv_stride")
@@ -133,11 +133,13 @@ def windows(samples: int, grid: FrameGrid, *, window: float, overlap: float) -> 
     Window(start=800, stop=2000, first=500, last=900)
     Window(start=1600, stop=2800, first=900, last=1399)
     """
+    # Both in whole frames, in samples: every window then starts on the frame grid of the whole waveform.
     size, shared = (int(seconds * grid.sample_rate) // grid.stride * grid.stride for seconds in (window, overlap))
     total = grid.frames(samples)
     starts = [0]
     while starts[-1] + size < samples:
         starts.append(starts[-1] + size - shared)
+    # From which frame of the whole waveform on each later window is taken: the middle of its overlap with the last one.
     borders = [(start + shared // 2) // grid.stride for start in starts[1:]]
     return [
         Window(start, min(start + size, samples), first, last)
@@ -276,6 +278,7 @@ def embed_waveforms(
     grid = audio_model.grid
     prepared = [_prepare(waveform, grid.receptive, normalise=audio_model.normalise) for waveform in waveforms]
     plans = [windows(len(waveform), grid, window=window, overlap=overlap) for waveform in prepared]
+    # All windows of all waveforms are batched by length; each then fills its part of its waveform's frames.
     pieces = [
         (waveform[part.start : part.stop], part, clip)
         for clip, (waveform, plan) in enumerate(zip(prepared, plans, strict=True))
@@ -289,19 +292,20 @@ def embed_waveforms(
     lengths = [len(piece) for piece, _, _ in pieces]
     how, rate = audio_model.how, grid.sample_rate
     config = audio_model.model.config
+    # Fewer samples where the first convolution is wide, so that its output fits the processor's caches.
     narrow = CPU_VALUES * int(config.conv_stride[0]) // int(config.conv_dim[0])  # samples
     budget = how.budget(min(narrow, CPU_SECONDS * rate), GPU_SECONDS * rate)
     with computing(how):
         for group in batches(lengths, budget=budget, equal=not audio_model.padded, most=how.batch):
             for index, hidden in zip(group, forward(run, group, how, lengths.__getitem__), strict=True):
-                _, part, clip = pieces[index]
+                _, part, clip = pieces[index]  # hidden: [T of the window, D]
                 offset = part.start // grid.stride
                 values[clip][part.first : part.last] = hidden[part.first - offset : part.last - offset]
     return values
 
 
 def emotions(audio_model: AudioModel, hidden: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Returns the emotion head's outputs, ``float32 [3]``, for one hidden state ``[D]``; the model has to have one."""
+    """Returns the outputs, ``float32 [3]``, of the model's emotion head for one hidden state ``[D]``."""
     import torch
 
     with torch.inference_mode():

@@ -32,7 +32,7 @@ class Computing:
     full: float = field(default=float("inf"), init=False)
 
     def budget(self, cpu: int, gpu: int) -> int:
-        """Returns what a batch may hold once padded: as given for the device, or no limit where ``batch`` is set."""
+        """Returns what a batch may hold once padded: the limit for the device, or none where ``batch`` is set."""
         if self.batch is not None:
             return 2**62
         return cpu if self.device == "cpu" else gpu
@@ -52,6 +52,7 @@ def batches(lengths: Sequence[int], *, budget: int, equal: bool, most: int | Non
     """
     result: list[list[int]] = []
     for index in sorted(range(len(lengths)), key=lambda index: (-lengths[index], index)):
+        # Longest first: the first item of a batch is the length that all of it is padded to.
         first = lengths[result[-1][0]] if result else 0
         fits = bool(result) and (len(result[-1]) + 1) * first <= budget and (most is None or len(result[-1]) < most)
         if fits and (not equal or lengths[index] == first):
@@ -63,7 +64,7 @@ def batches(lengths: Sequence[int], *, budget: int, equal: bool, most: int | Non
 
 @contextmanager
 def computing(how: Computing) -> Iterator[None]:
-    """Computes what is in the block without gradients, in the precision of ``how``, and without transformers' words.
+    """Computes what is in the block without gradients, in the precision of ``how``, and without transformers' log.
 
     It is entered once for all the batches of a call: entering costs half a millisecond, as much as a small model.
     """
@@ -87,7 +88,7 @@ def forward(
     What did not fit is remembered in ``how``: a later batch of that size is halved at once, into the same halves.
 
     Args:
-        run: Computes a batch; it has to return float32.
+        run: Computes a batch and returns float32.
         batch: The items.
         how: Device and precision.
         length: Length of an item, to which the items of a batch are padded.
@@ -97,7 +98,7 @@ def forward(
     """
     import torch
 
-    size = len(batch) * max(map(length, batch), default=0)
+    size = len(batch) * max(map(length, batch), default=0)  # once padded
     if len(batch) == 1 or size < how.full:
         try:
             return list(run(batch))

@@ -39,7 +39,7 @@ def resolve(ref: ModelRef) -> Path:
     from huggingface_hub.errors import HFValidationError
 
     try:
-        # Not snapshot_download: without network it refuses a snapshot that lacks files which nobody needs.
+        # Not snapshot_download: without network it refuses a snapshot without files that are not needed.
         config = try_to_load_from_cache(name, "config.json", revision=ref.revision)
     except HFValidationError:
         config = None
@@ -51,7 +51,7 @@ def resolve(ref: ModelRef) -> Path:
             todo=_how_to_get(ref),
         )
     cached = Path(config).parent
-    return complete(cached, ref, "a whole copy of the model in the Hugging Face cache", _how_to_get(ref))
+    return complete(cached, ref, "a complete copy of the model in the Hugging Face cache", _how_to_get(ref))
 
 
 def _how_to_get(ref: ModelRef) -> str:
@@ -66,7 +66,7 @@ def _how_to_get(ref: ModelRef) -> str:
 
 
 def complete(folder: Path, ref: ModelRef, expected: str, todo: str | None = None) -> Path:
-    """Returns ``folder`` when a whole model with safetensors weights is in it.
+    """Returns ``folder``, after a check that it has a configuration and safetensors weights.
 
     Raises:
         AbawkitError: The configuration or the weights are missing, or the weights are pickled only.

@@ -17,7 +17,7 @@ from abawkit.progress import SILENT, Progress
 #: Weights that can be read without running code, and what belongs to them. Nothing of subfolders (other formats).
 _WANTED = ("*.safetensors", "*.json", "*.txt", "*.model", "README.md", "LICENSE*")
 _UNWANTED = ("*/*",)
-#: Code that a model brings, for those who want to read and run it: at a commit only.
+#: A model's own code, to be read and run: at a commit only.
 _CODE = ("*.py",)
 
 #: How long another process that fetches the same model is waited for (seconds).
@@ -38,7 +38,7 @@ def fetch(name: str, *, to: Path | None = None, progress: Progress = SILENT) -> 
 
     Raises:
         UsageError: ``name`` is a folder.
-        AbawkitError: There is no such model or revision, it may not be had without an agreement, the hub cannot be
+        AbawkitError: There is no such model or revision, it needs an agreement on its page, the hub cannot be
             reached, or the model has no safetensors weights.
     """
     from huggingface_hub import snapshot_download
@@ -95,7 +95,7 @@ def fetch_file(
             path=path,
             got=f"SHA-256 {sha256}",
             expected=f"SHA-256 {known.sha256}",
-            todo="look at what stands between this machine and the hub (a proxy, a mirror), then fetch it again",
+            todo="check the proxy or mirror between this machine and the hub, then fetch it again",
         )
     return path
 
@@ -109,7 +109,7 @@ def _download(download: Callable[[], str], ref: ModelRef, to: Path | None, progr
     target = to if to is not None else Path(constants.HF_HUB_CACHE) / ".abawkit" / name.replace("/", "--")
     licence = f"; licence: {ref.licence}" if ref.licence else ""
     progress.say(f"fetching {name} at {ref.revision or 'main'}{licence}")
-    logging.set_verbosity_error()  # type: ignore[no-untyped-call]  # it tells each of its retries as a warning; what failed is told below
+    logging.set_verbosity_error()  # type: ignore[no-untyped-call]  # it warns of each retry; the failure is raised below
     with locked(target, f"fetching {name}", wait=_PATIENCE):
         try:
             return Path(download())
@@ -120,23 +120,23 @@ def _download(download: Callable[[], str], ref: ModelRef, to: Path | None, progr
 def _explained(name: str, revision: str | None, error: Exception) -> AbawkitError:
     from huggingface_hub import errors
 
-    told: Mapping[type[Exception], tuple[str, str]] = {
+    known: Mapping[type[Exception], tuple[str, str]] = {
         errors.GatedRepoError: (
-            "this model is given out only after an agreement on its page",
-            "agree there, then give a token: hf auth login",
+            "this model can be downloaded only after an agreement on its page",
+            "agree there, then log in: hf auth login",
         ),
         errors.RevisionNotFoundError: (f"the model has no revision {revision}", f"leave out @{revision}"),
-        errors.RepositoryNotFoundError: ("there is no such model on the hub", "look at the spelling of its id"),
-        errors.HFValidationError: ("this is no model id", "give it as ORGANISATION/NAME"),
+        errors.RepositoryNotFoundError: ("there is no such model on the hub", "check the spelling of its id"),
+        errors.HFValidationError: ("this is not a model id", "write it as ORGANISATION/NAME"),
     }
-    for kind, (message, todo) in told.items():
+    for kind, (message, todo) in known.items():
         if isinstance(error, kind):
             return AbawkitError(f"{name}: {message}", got=first_line(error), todo=todo)
     return AbawkitError(
         f"{name} cannot be downloaded",
         got=first_line(error),
         todo="run it on a machine with network: "
-        f"abawkit models fetch {name} --to FOLDER; then copy FOLDER here and give it as the model",
+        f"abawkit models fetch {name} --to FOLDER; then copy FOLDER here and name it as the model",
     )
 
 

@@ -29,7 +29,7 @@ class ModelFolder:
     Attributes:
         path: Its folder.
         name: Short name for people and folder names (``gte-base``).
-        model: Model id, without the revision, or local folder as it was given.
+        model: Model id, without the revision, or local folder as it was named.
         revision: Its commit, for a model from the hub's cache; else the revision asked for.
         weights: See :func:`weights_digest`.
         licence: From the table of known models, else from the model's README.
@@ -58,7 +58,7 @@ def open_folder(name: str, *, width: Callable[[Path], int] = _hidden_size) -> Mo
         width: Returns the values per frame of a model folder, and raises when it is not the kind of model wanted.
 
     Raises:
-        AbawkitError: See :func:`resolve` and :func:`read_config`.
+        AbawkitError: See :func:`abawkit.backbones.cache.resolve` and :func:`abawkit.backbones.config.read_config`.
     """
     ref = model_ref(name)
     path = resolve(ref)

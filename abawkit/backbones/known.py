@@ -14,7 +14,7 @@ from abawkit.errors import UsageError
 
 @dataclass(frozen=True)
 class ModelRef:
-    """A model as somebody named it.
+    """A model as it was named.
 
     Attributes:
         id_or_folder: Id on the Hugging Face hub (``thenlper/gte-base``) or a local folder.

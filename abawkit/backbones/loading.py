@@ -1,6 +1,6 @@
-"""How a model's weights get into memory: from safetensors files only, in silence, and only if they fit.
+"""Loads a model's weights: from safetensors files only, without a log, and only if they fit.
 
-Weights are never read from pickles. Code that comes with a model is run only when somebody asks for it, at a commit.
+Weights are never read from pickles. Code that comes with a model is run only when that is asked for, at a commit.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ def load_model(folder: Path, *, device: str, trust_code: bool = False) -> Any:
     Args:
         folder: The model's folder.
         device: ``cpu``, ``cuda:0`` …
-        trust_code: Run the code that it brings; see :func:`abawkit.backbones.own_code.check_own_code`.
+        trust_code: Run the model's own code; see :func:`abawkit.backbones.own_code.check_own_code`.
 
     Raises:
         AbawkitError: The weights do not fit the architecture in ``config.json``, the files are damaged, the

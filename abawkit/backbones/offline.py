@@ -1,4 +1,4 @@
-"""Whether anything may ask the hub."""
+"""Whether the hub may be asked for anything."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import os
 
 
 def is_offline() -> bool:
-    """Returns whether nobody may ask the hub: ``HF_HUB_OFFLINE`` is set, which ``--offline`` does."""
+    """Returns whether the hub may not be asked: ``HF_HUB_OFFLINE`` is set, which ``--offline`` does."""
     from huggingface_hub import constants
 
     return bool(constants.HF_HUB_OFFLINE)
@@ -15,8 +15,8 @@ def is_offline() -> bool:
 def stay_offline() -> None:
     """Sets ``HF_HUB_OFFLINE`` for this process and those that it starts.
 
-    Nothing here downloads anyway; with it, a library that asks the hub of its own accord fails at once instead of
-    waiting for a network that is not there, and a model that is missing is only advised to be got elsewhere.
+    Extraction never downloads; with this, a library that asks the hub by itself fails at once instead of waiting for a
+    network that is not there, and the error of a missing model only advises to fetch it elsewhere.
     """
     from huggingface_hub import constants
 

@@ -1,4 +1,4 @@
-"""Code that a model brings or asks for: what it is, and whether it may be run."""
+"""A model's own code and code that it asks for from elsewhere: what it is, and whether it may be run."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def own_code(folder: Path) -> list[str]:
     for file in ("config.json", "tokenizer_config.json"):
         try:
             code = read_json(folder / file, "a configuration").get("auto_map")
-        except AbawkitError:  # whoever opens the model says so
+        except AbawkitError:  # opening the model raises it again
             continue
         values = code.values() if isinstance(code, Mapping) else [code]
         for value in values:  # a tokenizer's can be a pair, of which one is null
@@ -29,7 +29,7 @@ def own_code(folder: Path) -> list[str]:
 
 
 def check_own_code(name: str, folder: Path) -> None:
-    """Returns when the code that the model brings may be run: all of it is the hub's at a commit that was named.
+    """Checks that the model's own code may be run: all of it is the hub's at a commit that was named.
 
     Args:
         name: The model, as it was named.
@@ -55,10 +55,10 @@ def check_own_code(name: str, folder: Path) -> None:
 
 
 def refuse_code(folder: Path, config: Mapping[str, Any]) -> None:
-    """Returns when the model in ``folder`` asks for no code from elsewhere.
+    """Checks that the model in ``folder`` asks for no code from elsewhere.
 
     Raises:
-        AbawkitError: Its configuration does: transformers would fetch a kernel from the hub and run it.
+        AbawkitError: Its configuration asks for some: transformers would fetch a kernel from the hub and run it.
     """
     for key, value in _entries(config):
         if (key.lstrip("_").startswith("attn_implementation") and value not in (None, "eager", "sdpa")) or (

@@ -99,9 +99,9 @@ def _by_shorter_edge(shape: tuple[int, ...], edge: int) -> tuple[int, int]:
 def _part(edge: int, resized: int, start: int, length: int) -> tuple[float, float] | None:
     """Returns what part of ``edge`` pixels becomes the pixels ``start`` to ``start + length`` of ``resized``.
 
-    None where these, made alone, could differ from those cut from the whole: where a pixel's place is no short binary
-    fraction, so that the filter's weights would be rounded otherwise. (Pictures that are no squares could differ too:
-    Pillow chooses by the shape what it resizes first, rows or columns.)
+    None where these, made alone, could differ from those cut from the whole: where a pixel's place is not a short
+    binary fraction, so that the filter's weights would be rounded otherwise. (Pictures that are not
+    square could differ too: Pillow chooses by the shape what it resizes first, rows or columns.)
     """
     if (edge << 12) % resized:
         return None
@@ -155,7 +155,7 @@ def _unknown(folder: Path, got: str, expected: str) -> AbawkitError:
 
 
 def check_preparation(preparation: Preparation, processor: Any, folder: Path) -> None:
-    """Passes when ``preparation`` gives what the model's image processor of transformers gives.
+    """Checks that ``preparation`` gives what the model's image processor of transformers gives.
 
     Raises:
         AbawkitError: They differ by more than 1e-4 (values of a few units).

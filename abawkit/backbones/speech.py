@@ -1,7 +1,7 @@
 """What counts as speech, as pure functions: silence, doubt and repetition, and the stretches between timestamps.
 
 Thresholds and rules are those of Whisper (Radford et al. 2022, "Robust Speech Recognition via Large-Scale Weak
-Supervision", Sec. 4.5, and its released code), which a window of sound has to pass before its words are believed.
+Supervision", Sec. 4.5, and its released code), which a window of sound must pass before its words are used.
 """
 
 from __future__ import annotations
@@ -24,11 +24,11 @@ _TIME_STEP = 0.02
 
 @dataclass(frozen=True)
 class Thresholds:
-    """What a window has to pass to count as speech.
+    """What a window must pass to count as speech.
 
     Attributes:
         no_speech: Above this probability of "no speech", an improbable text is none (Whisper: .6).
-        log_probability: Mean log-probability of the chosen tokens below which a text is not believed (Whisper: -1).
+        log_probability: Mean log-probability of the chosen tokens below which a text is not used (Whisper: -1).
         compression: Ratio by which a text can be compressed above which it repeats itself (Whisper: 2.4).
         silence_db: A window no part of which is louder is silent, and the model is not asked (dB below full scale).
     """
@@ -42,7 +42,7 @@ class Thresholds:
 def loudest_db(waveform: NDArray[np.float32], *, sample_rate: int) -> float:
     """Returns the loudness of the loudest 25 ms, as root mean square in dB below full scale; -inf for no sound.
 
-    A constant offset, as cheap sound cards add it, is no sound: it is taken out first.
+    A constant offset, as cheap sound cards add it, is not sound: it is taken out first.
 
     Args:
         waveform: ``float32 [N]`` in [-1, 1].
@@ -57,7 +57,7 @@ def loudest_db(waveform: NDArray[np.float32], *, sample_rate: int) -> float:
     size = max(1, min(len(waveform), round(_PIECE * sample_rate)))
     steady = waveform - waveform.mean(dtype=np.float64)
     pieces = steady[: len(steady) // size * size].reshape(-1, size)
-    rest = steady[-size:]  # the end, which may be no whole piece
+    rest = steady[-size:]  # the end, which may be shorter than a piece
     power = max(float(np.square(pieces).mean(axis=1).max()), float(np.square(rest).mean()))
     return 10 * float(np.log10(power)) if power > 0 else -np.inf
 
@@ -111,8 +111,8 @@ def compression_ratio(text: str) -> float:
 def verdict(*, no_speech: float, log_probability: float, compression: float, thresholds: Thresholds) -> str:
     """Returns why the text of a window is not taken, or an empty text when it is.
 
-    Whisper itself decodes anew at a higher temperature where a text is ``unsure`` or ``repetitive``; here it counts
-    as heard nothing, with the reason, because sampling would make a text depend on its neighbours in the batch.
+    Whisper itself decodes again at a higher temperature where a text is ``unsure`` or ``repetitive``; here such a text
+    is left out, with the reason, because sampling would make a text depend on its neighbours in the batch.
 
     >>> rules = Thresholds()
     >>> verdict(no_speech=0.7, log_probability=-1.5, compression=1.0, thresholds=rules)
@@ -135,7 +135,7 @@ class Stretch:
     """Tokens between two timestamps.
 
     Attributes:
-        start: Seconds from the begin of the window.
+        start: Seconds from the beginning of the window.
         end: The same.
         tokens: The text tokens.
     """
@@ -148,12 +148,12 @@ class Stretch:
 def stretches(
     tokens: Sequence[int], *, seconds: float, text_below: int, times_from: int
 ) -> tuple[list[Stretch], float]:
-    """Returns the stretches of a window's tokens that have words, and how far the next window moves on (seconds).
+    """Returns the stretches of a window's tokens that have words, and how much later the next window begins (seconds).
 
     Whisper writes ``<0.00> words <2.40><2.40> more words <4.00>``. The next window begins at the last closed pair of
-    timestamps: words after it may be cut by the end of the window, and are thrown away here to be heard again whole.
-    Where no pair was closed, or the text ends with a single timestamp (nothing is said after it), the window is done.
-    A stretch without a timestamp at its begin or end reaches to that of the window.
+    timestamps: words after it may be cut by the end of the window; they are left out here and decoded again with the
+    next window. Where no pair was closed, or the text ends with a single timestamp (nothing is said after it), the
+    window is done. A stretch without a timestamp at its beginning or end reaches to that of the window.
 
     Args:
         tokens: What was decoded, without the end token.
@@ -166,6 +166,7 @@ def stretches(
     >>> stretches([100, 7, 150], seconds=30.0, text_below=50, times_from=100)
     ([Stretch(start=0.0, end=1.0, tokens=(7,))], 30.0)
     """
+    # Seconds of each timestamp token; None for the others. A pair of timestamps closes the stretch before it.
     times = [(token - times_from) * _TIME_STEP if token >= times_from else None for token in tokens]
     closed = [at + 1 for at in range(len(tokens) - 1) if times[at] is not None and times[at + 1] is not None]
     done = not closed or (times[-1] is not None and times[-2] is None)

@@ -48,7 +48,7 @@ def token_limit(folder: Path, wanted: int) -> int:
     """Returns where texts are cut, in tokens: ``wanted``, or less where the model has fewer positions.
 
     Raises:
-        AbawkitError: The model is no text encoder.
+        AbawkitError: The model is not a text encoder.
     """
     config = read_config(folder)
     if "vocab_size" not in config or "conv_kernel" in config or config.get("is_decoder"):
@@ -86,14 +86,14 @@ def load_text_model(
     except Exception as error:  # whatever strange files make of the library
         raise AbawkitError("the tokenizer cannot be loaded", path=folder, got=first_line(error)) from error
     model = load_model(folder, device=how.device, trust_code=trust_code)
-    # Without its files transformers makes a tokenizer of five tokens, to which every word is unknown.
+    # Without its files transformers makes a tokenizer of five tokens that knows no word.
     if not model.config.vocab_size / 2 <= len(tokenizer) <= model.config.vocab_size:
         raise AbawkitError(
             "the tokenizer does not belong to the model, or its files are missing",
             path=folder,
             got=f"{len(tokenizer)} tokens",
             expected=f"about the model's {model.config.vocab_size}, and no more",
-            todo="fetch the whole model again, tokenizer files included",
+            todo="fetch the model again, with its tokenizer files",
         )
     return TextModel(model, tokenizer, pooling, max_tokens, how)
 

@@ -1,7 +1,8 @@
 """Is the model on this machine the published one? Its output on a fixed input, beside what its card says.
 
-Nobody can run real weights while abawkit is tested, so this is for the user's machine: where a model's card publishes
-an output, it is computed anew; for the others only that the model gives the same, finite values alone and in company.
+The tests of abawkit run without real weights, so this is for the user's machine. Where a model's card publishes an
+output, it is computed again; of the other models it is checked that an input gives the same, finite values alone and in
+a batch.
 """
 
 from __future__ import annotations
@@ -101,11 +102,11 @@ def verify_model(
         return verify_recogniser(name, device=device)
     if expected is None and not is_known(name):
         there = [*KNOWN, RECOGNISER.id_or_folder, "yunet"]
-        raise UsageError("nothing is known about this model", got=name, expected=", ".join(there))
+        raise UsageError("this is not a known model", got=name, expected=", ".join(there))
     found = open_folder(name)
     if expected is not None:
-        return found, [*_card(found, expected, device), _alone_and_together(found, "audio", device)]
-    return found, [_alone_and_together(found, KNOWN[known].modality, device)]
+        return found, [*_card(found, expected, device), _alone_and_batched(found, "audio", device)]
+    return found, [_alone_and_batched(found, KNOWN[known].modality, device)]
 
 
 def verify_recogniser(name: str, *, device: str = "cpu") -> tuple[ModelFolder, list[Check]]:
@@ -116,12 +117,12 @@ def verify_recogniser(name: str, *, device: str = "cpu") -> tuple[ModelFolder, l
         device: ``cpu``, ``cuda:0`` …
 
     Raises:
-        AbawkitError: It is not on this machine, or is no Whisper model.
+        AbawkitError: It is not on this machine, or is not a Whisper model.
     """
     from abawkit.backbones.whisper import open_whisper
 
     found = open_whisper(name)
-    return found, [_alone_and_together(found, "transcript", device)]
+    return found, [_alone_and_batched(found, "transcript", device)]
 
 
 def _file(known: KnownFile) -> tuple[ModelFolder, list[Check]]:
@@ -153,10 +154,10 @@ def _card(found: ModelFolder, expected: Published, device: str) -> list[Check]:
     ]
 
 
-def _alone_and_together(found: ModelFolder, modality: str, device: str) -> Check:
+def _alone_and_batched(found: ModelFolder, modality: str, device: str) -> Check:
     run = _RUNS[modality](found, device)
-    alone, together = run([0]), run([0, 1, 2])
-    largest = float(np.abs(alone - together).max()) if alone.shape == together.shape else float("inf")
+    alone, batched = run([0]), run([0, 1, 2])
+    largest = float(np.abs(alone - batched).max()) if alone.shape == batched.shape else float("inf")
     return Check(
         "the first of three inputs, alone and in a batch",
         "itself: no output is published" if found.model not in PUBLISHED else "itself",

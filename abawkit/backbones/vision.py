@@ -1,4 +1,4 @@
-"""Frame features of images from DINOv2 and ViT models (CHALLENGE: vision (T, 768), one vector per face crop)."""
+"""Frame features of images from DINOv2 and ViT models (768 values with the paper's model)."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ class VisionModel:
 
 
 def check_vision_model(folder: Path) -> None:
-    """Passes when the model in a folder is an image encoder that can be used; read without transformers.
+    """Checks that the model in a folder is an image encoder that can be used; read without transformers.
 
     Raises:
         AbawkitError: It is not.
@@ -78,7 +78,7 @@ def load_vision_model(folder: Path, *, pooling: VisionPooling, how: Computing) -
     except Exception as error:  # whatever strange files make of the library
         raise AbawkitError("the image processor cannot be loaded", path=folder, got=first_line(error)) from error
     backend = getattr(processor, "backend", None)
-    if backend != PROCESSOR_BACKEND:  # transformers falls back to another one with a mere warning
+    if backend != PROCESSOR_BACKEND:  # transformers falls back to another one, and only warns
         raise AbawkitError(
             "the model's image processor cannot run with Pillow",
             path=folder,

@@ -1,7 +1,7 @@
 """Words of waveforms from Whisper models (Radford et al. 2022), window by window, with the times of each stretch.
 
 A window is 30 seconds. One pass of the encoder, one step of the decoder that finds language and speech, then greedy
-decoding with timestamps by transformers' own rules; a text that does not pass the thresholds counts as nothing heard
+decoding with timestamps by transformers' own rules; a text that does not pass the thresholds is left out
 (:mod:`abawkit.backbones.speech`). Longer sound is not cut at fixed places, where a word may be: as Whisper does, the
 next window begins at the last stretch that was closed by a timestamp.
 
@@ -47,8 +47,8 @@ Waveform = NDArray[np.float32]
 SAMPLE_RATE = 16_000
 WINDOW = 30.0
 
-#: A window moves on by at least this much, so that a decoder that closes nothing cannot hold up the work; what is
-#: left at the end of a clip is not listened to when it is shorter than this (seconds).
+#: The next window begins at least this much later, so that a decoder that closes no stretch cannot stop the work; the
+#: rest of a clip is left out when it is shorter than this (seconds).
 _LEAST_STEP, _LEAST_REST = 1.0, 0.1
 
 
@@ -96,7 +96,7 @@ def _check(folder: Path) -> tuple[dict[str, Any], dict[str, Any]]:
 def language_code(folder: Path, wanted: str | None) -> str | None:
     """Returns the code of a language that the model knows: of a code (``en``) or an English name (``german``).
 
-    None is for "found anew in each clip"; a model of English alone answers ``en``.
+    None means that the language is found in each clip; a model of English alone returns ``en``.
 
     Raises:
         UsageError: The model does not know it.
@@ -129,7 +129,7 @@ class Whisper:
         tokenizer: Its tokenizer.
         features: What makes log-mel spectrograms of waveforms.
         language: Language code to expect; None: found in each clip's first window with sound.
-        thresholds: What a window has to pass.
+        thresholds: What a window must pass.
         how: Its device.
     """
 
@@ -147,7 +147,7 @@ def load_whisper(folder: Path, *, language: str | None, thresholds: Thresholds, 
     Args:
         folder: The model folder.
         language: A code that the model knows (see :func:`language_code`), or None.
-        thresholds: What a window has to pass.
+        thresholds: What a window must pass.
         device: ``cpu``, ``cuda:0`` …
 
     Raises:
@@ -188,7 +188,7 @@ def load_whisper(folder: Path, *, language: str | None, thresholds: Thresholds, 
             "the files of the model do not belong together: the words would be random",
             path=folder,
             got="; ".join(misfits[:3]) + (f" and {len(misfits) - 3} more" if len(misfits) > 3 else ""),
-            todo="fetch the whole model again",
+            todo="fetch the model again",
         )
     try:
         model = model.eval().requires_grad_(False).to(device)
@@ -229,10 +229,11 @@ def transcribe_waveforms(
         whisper: The model.
         waveforms: Mono, ``float32 [N]`` with N at least 1, at :data:`SAMPLE_RATE`.
         batch: Most windows in one pass through the model.
-        done: Is called when a waveform was heard to its end.
+        done: Is called when a waveform is done.
 
-    A silent window never comes to the model. A window whose text is not taken is done as a whole. The windows of
-    different waveforms share a pass, and a waveform's next window waits for the one before, which says where it begins.
+    A silent window is not given to the model. After a window whose text is left out, the next begins at its end.
+    Windows of different waveforms share a pass; a waveform's next window waits for the one before, which says where it
+    begins.
     """
     heard = [Heard(language=whisper.language) for _ in waveforms]
     at = [0.0] * len(waveforms)  # seconds
@@ -246,6 +247,7 @@ def transcribe_waveforms(
                 group = loud[first : first + batch]
                 inputs = [(windows[clip], heard[clip].language) for clip in group]
                 decoded.update(zip(group, forward(partial(_decode, whisper), inputs, whisper.how), strict=True))
+        # Each window says where its waveform's next one begins; a waveform with too little left is done.
         unfinished = []
         for clip, window in windows.items():
             at[clip] += _enter(whisper, heard[clip], at[clip], len(window) / SAMPLE_RATE, decoded.get(clip))
@@ -277,7 +279,7 @@ class _Decoded:
 
 
 def _enter(whisper: Whisper, heard: Heard, start: float, seconds: float, decoded: _Decoded | None) -> float:
-    """Enters one window into what was heard, and returns how far the next one moves on (seconds)."""
+    """Adds one window to what was heard, and returns how much later the next one begins (seconds)."""
     record: dict[str, Any] = {"start": round(start, 3), "end": round(start + seconds, 3)}
     if decoded is None:
         heard.windows.append({**record, "reason": "silence"})
@@ -312,6 +314,7 @@ def _decode(whisper: Whisper, batch: Sequence[tuple[Waveform, str | None]]) -> l
     import torch
 
     model, settings = whisper.model, whisper.model.generation_config
+    # One pass of the encoder, and one step of the decoder, whose logits say the language and whether it is speech.
     spectrograms = whisper.features([window for window, _ in batch], sampling_rate=SAMPLE_RATE, return_tensors="pt")
     encoded = model.get_encoder()(spectrograms.input_features.to(model.device, model.dtype))  # [B, 1500, D]
     start = torch.full((len(batch), 1), settings.decoder_start_token_id, device=model.device)
@@ -327,6 +330,7 @@ def _decode(whisper: Whisper, batch: Sequence[tuple[Waveform, str | None]]) -> l
         likely = allowed[first[:, allowed].argmax(-1)].tolist()
         languages = [asked or tokens[index].strip("<|>") for asked, index in zip(languages, likely, strict=True)]
         options = {"language": [f"<|{language}|>" for language in languages], "task": "transcribe"}
+    # The text. What is taken is recorded on the way, for the mean log-probability.
     taken = _Taken()
     model.generate(
         encoder_outputs=encoded,
@@ -335,7 +339,7 @@ def _decode(whisper: Whisper, batch: Sequence[tuple[Waveform, str | None]]) -> l
         force_unique_generate_call=True,  # one window; where the next one begins is decided here
         do_sample=False,
         num_beams=1,
-        max_new_tokens=model.config.max_target_positions // 2,  # as Whisper; a text that runs on does so for ever
+        max_new_tokens=model.config.max_target_positions // 2,  # as Whisper; a text this long is one that never ends
         **options,
     )
     end = whisper.tokenizer.eos_token_id
@@ -348,7 +352,7 @@ def _decode(whisper: Whisper, batch: Sequence[tuple[Waveform, str | None]]) -> l
 
 
 class _Taken:
-    """Looks at what greedy decoding takes, as the last of transformers' logits processors; it changes nothing.
+    """Records the tokens that greedy decoding takes, as the last of transformers' logits processors.
 
     Keeping all scores, as ``generate`` can, would take a gigabyte for a batch of long texts.
     """

@@ -37,7 +37,7 @@ from abawkit.cli import (
     validate,
 )
 from abawkit.cli.options import PLAIN
-from abawkit.errors import AbawkitError, Stopped
+from abawkit.errors import AbawkitError, Stopped, UsageError
 
 _GO_ON = "stopped; nothing finished is lost: run the same command again to go on"
 
@@ -70,6 +70,9 @@ class _Group(TyperGroup):
             raise _ended(AbawkitError("not enough memory", todo=todo), 1, as_json) from error
         except Exception as error:
             if type(error).__module__.startswith("typer"):
+                message = getattr(error, "format_message", None)
+                if as_json and message is not None:  # a bad option, which Typer would report on stderr alone
+                    raise _ended(UsageError(message()), 2, as_json) from error
                 raise  # Typer's own way to end a command or to report a bad option
             raise _ended(_unforeseen(error), 1, as_json) from error
 

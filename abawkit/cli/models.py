@@ -45,7 +45,7 @@ def list_(as_json: JsonOption = False) -> None:
         for model in models
     ]
     console.show_table("Models", ["model", "modality", "licence", "here", "values"], rows, left=3)
-    console.out().print("[dim]any other encoder can be given by id or folder: abawkit extract --model audio=FOLDER[/]")
+    console.out().print("[dim]any other encoder can be named by id or folder: abawkit extract --model audio=FOLDER[/]")
 
 
 def fetch(

@@ -66,9 +66,9 @@ def transcribe(
     workspace: WorkspaceOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Write down what is said in the clips that have no transcript.
+    """Transcribe the clips that have no transcript.
 
-    Transcripts go to the workspace, with the times of each stretch. It goes on where it was interrupted.
+    Transcripts go to the workspace, with the times of each stretch. It continues where it was interrupted.
     """
     from abawkit.cli import console
     from abawkit.errors import PartlyDone, UsageError
@@ -109,7 +109,7 @@ def transcribe(
             f"{len(done.failures)} of {done.clips} clips could not be transcribed",
             path=done.path,
             expected=f"at most {allowed} (--max-failures)",
-            todo=f"mend the clips, then run it again; or accept them: --max-failures {len(done.failures)}",
+            todo=f"fix the clips, then run it again; or accept them: --max-failures {len(done.failures)}",
         )
     record = done.to_json()
     if exported is not None:

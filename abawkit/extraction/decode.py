@@ -18,11 +18,11 @@ from abawkit.progress import Task
 from abawkit.workers import WorkerPool, each, worker_died
 
 #: Clips decoded ahead of the model: at least so many per worker, and more while they are small (bytes, clips), so
-#: that the workers go on while a group of clips is with the model.
+#: that the workers decode while the model computes a group of clips.
 _AHEAD, _AHEAD_BYTES, _AHEAD_CLIPS = 2, 128 * 2**20, 64
 
-#: Clips that go to a worker together while they are small (clips, bytes): sending one costs 0.2 ms.
-_TOGETHER, _TOGETHER_BYTES = 8, 2**18
+#: Most clips, and bytes, of a chunk that a worker decodes at a time: sending one costs 0.2 ms.
+_CHUNK, _CHUNK_BYTES = 8, 2**18
 
 
 class DecodingPool:
@@ -37,23 +37,26 @@ class DecodingPool:
         if not extractor.workload.in_workers:
             for clip in clips:
                 result = _load(extractor, clip)
-                task.advance(1, clip.id)  # before the clip is given away: nobody comes back after the last one
+                task.advance(1, clip.id)  # before the yield: the caller does not ask again after the last clip
                 yield result
             return
         if self._pool is None:
             self._pool = WorkerPool(self._workers)
         waiting: deque[tuple[list[Clip], Future[list[Loaded | Exception]]]] = deque()
         load = partial(_load, extractor)
-        upcoming, size, ahead = iter(clips), 2**22, 0  # bytes of a clip, a running mean; clips in work
+        upcoming = iter(clips)
+        size, ahead = 2**22, 0  # bytes of a decoded clip, a running mean; clips that are sent and not yet yielded
         try:
             while True:
-                together = max(1, min(_TOGETHER, _TOGETHER_BYTES // size))
-                most = max(self._workers * _AHEAD * together, min(_AHEAD_CLIPS, _AHEAD_BYTES // size))
-                while ahead + together <= most and (some := list(islice(upcoming, together))):
+                # Small clips go in chunks, large ones alone; how many are ahead is limited by memory.
+                chunk = max(1, min(_CHUNK, _CHUNK_BYTES // size))
+                most = max(self._workers * _AHEAD * chunk, min(_AHEAD_CLIPS, _AHEAD_BYTES // size))
+                while ahead + chunk <= most and (some := list(islice(upcoming, chunk))):
                     waiting.append((some, self._pool.submit(each, load, some)))
                     ahead += len(some)
                 if not waiting:
                     return
+                # The oldest chunk first, whichever is done: the order of the clips is kept.
                 some, future = waiting[0]
                 results = self._pool.result(future)
                 waiting.popleft()
@@ -89,5 +92,5 @@ def _load(extractor: Extractor, clip: Clip) -> Loaded | Exception:
         return extractor.load(clip)
     except AbawkitError as error:
         return error
-    except Exception as error:  # any exception at all is this clip's failure, and has to survive pickling
+    except Exception as error:  # any exception is this clip's failure; AbawkitError can be pickled
         return AbawkitError(f"{type(error).__name__}: {error}", path=clip.video or clip.audio)

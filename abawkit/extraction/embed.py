@@ -43,6 +43,7 @@ def embed_segment(
         group.clear()
 
     for (clip, source), result in zip(segment, loaded, strict=True):
+        # A damaged clip counts as failed or joins the group, as the store's policy says; an exception is recorded.
         damage = [w for w in result.warnings if isinstance(w, Damage)] if isinstance(result, Loaded) else []
         if damage and strict:
             made.append(_without_frames(spec, clip.id, source, "load", MediaError(f"damaged: {'; '.join(damage)}")))
@@ -96,8 +97,8 @@ def _checked(
         return _without_frames(spec, clip, source, "embed", error)
     if len(stored) == 0:
         return _without_frames(spec, clip, source, "embed", AbawkitError("no frames came out"))
-    told = Note("load", "", "; ".join(loaded.warnings), facts=loaded.facts)
-    note = told.to_text() if loaded.warnings or loaded.facts else ""
+    odd = Note("load", "", "; ".join(loaded.warnings), facts=loaded.facts)
+    note = odd.to_text() if loaded.warnings or loaded.facts else ""
     return ClipFeatures(clip, Status.PRESENT, stored, times, source, note)
 
 

@@ -27,7 +27,7 @@ class Note:
 
     Attributes:
         step: ``load`` or ``embed``.
-        exception: Name of the exception, empty for a mere warning.
+        exception: Name of the exception, empty for a warning.
         message: What it said.
         retry: Whether trying again can help without changing the clip.
         facts: Numbers about the clip (see :class:`abawkit.features.spec.Loaded`); a note can have these alone.
@@ -41,7 +41,7 @@ class Note:
 
     @classmethod
     def of(cls, step: str, error: BaseException) -> Note:
-        """Returns the note for an exception; the clip's own bytes do not mend themselves, so no retry for those."""
+        """Returns the note for an exception; a clip that cannot be decoded fails again, so it is not worth a retry."""
         message = error.message if isinstance(error, AbawkitError) else str(error)
         if isinstance(error, AbawkitError) and error.line:
             message = f"line {error.line}: {message}"
@@ -78,9 +78,9 @@ def list_failures(features: Path, progress: Progress, opened: Mapping[Path, Feat
         progress: What to report to.
         opened: Folder → store, of those that were opened since they were last written.
 
-    The list is of all stores below the folder ``features``; a store that cannot be read is told and left out.
-    Clips that merely lack a modality are no failures and not listed. Without rows, an old file is removed, and None
-    comes back. What a process left that was killed while it wrote the list is removed.
+    The list is of all stores below the folder ``features``; a store that cannot be read is reported and left out.
+    Clips that only lack a modality are not listed. Without rows, an old file is removed, and None is returned.
+    Temporary files of a process that was killed while it wrote the list are removed.
 
     Raises:
         AbawkitError: The folder cannot be written to.

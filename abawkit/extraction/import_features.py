@@ -44,11 +44,11 @@ class Imported:
         added: Clips that were not in the store before and had an entry.
         changed: Clips whose values are others than before.
         unchanged: Clips whose values were there already.
-        kept: Clips without an entry now that an earlier import brought.
+        kept: Clips of an earlier import without an entry now.
         all_zero: Entries that are all zero: missing, unless zeros are values.
-        not_clips: Ids in the sources that are no clips of the challenge: left aside.
-        no_ids: Names in the sources that are no clip ids: left aside.
-        mended: How ids were damaged → how many were understood all the same.
+        not_clips: Ids in the sources that are not clips of the challenge: left out.
+        no_ids: Names in the sources that are not clip ids: left out.
+        mended: How ids were damaged → how many were corrected.
         remarks: What had to be done to get frames → for how many clips.
         failures: The list of failed clips, when there is one.
     """
@@ -101,13 +101,14 @@ def import_features(
     zeros_are_values: bool = False,
     progress: Progress = SILENT,
 ) -> Imported:
-    """Brings features that others made into a store of their own, or adds to it, and returns what it now has.
+    """Writes features that others made into a store of their own, or adds to it, and returns what it now has.
 
     Args:
         workspace: The workspace; its label files say which clips there are.
         modality: What the features are of.
         sources: Folders with one file per clip (``.pkl``, ``.npy``, ``.npz``, ``.pt``, ``.h5``, named by clip id),
-            files with a dictionary of all clips, ``.npz`` and HDF5 files with one entry per clip; together one set.
+            files with a dictionary of all clips, ``.npz`` and HDF5 files with one entry per clip. All
+            are one set of features.
         name: What to call the features; default: the name of the first source.
         dim: Values per frame; default: what most of the first clips have.
         dtype: In the store; default: ``float16`` when the sources are, else ``float32``.
@@ -115,10 +116,10 @@ def import_features(
         progress: What to report to.
 
     A clip whose values are unfit is failed, with the reason; one without an entry is missing, unless an earlier
-    import brought it. Nothing in the sources is ever run. The same call again adds what is new or has changed.
+    import had it. Nothing in the sources is ever run. The same call again adds what is new or has changed.
 
     Raises:
-        UsageError: The arguments do not go together, or nothing in the sources is a clip of the challenge.
+        UsageError: The arguments contradict each other, or nothing in the sources is a clip of the challenge.
         AbawkitError: A source cannot be read, or the disk is full.
     """
     if modality not in MODALITIES:
@@ -140,7 +141,7 @@ def import_features(
             spec = _spec(modality, name, sources, found.formats, dim, dtype, zeros_are_values)
         path = workspace.features / modality / spec.folder
         with open_for_writing(path, spec) as writer:
-            done = _bring(writer, sorted(wanted), entries, workspace.settings.extract.segment_clips, progress)
+            done = _import(writer, sorted(wanted), entries, workspace.settings.extract.segment_clips, progress)
     store = FeatureStore.open(path)
     return Imported(
         store=store,
@@ -161,7 +162,7 @@ def import_features(
 def _nothing(sources: Sequence[Path], found: Entries, rule: IdRule) -> UsageError:
     got = ", ".join(repr(name)[:40] for name in found.no_ids[:4]) or "nothing"
     if found.clips:
-        got = f"ids that are no clips of this challenge, such as {', '.join(sorted(found.clips)[:4])}"
+        got = f"ids that are not clips of this challenge, such as {', '.join(sorted(found.clips)[:4])}"
     return UsageError(
         "nothing here is a clip of the challenge",
         path=sources[0],
@@ -221,7 +222,7 @@ def _spec(
         extractor=_EXTRACTOR,
         preprocessing={
             "name": name,
-            # The last names only: a whole path can tell who works where.
+            # The last names only: a full path can say who works where.
             "from": list(dict.fromkeys(source.absolute().name for source in sources)),
             "format": sorted(formats),
             "zeros": _ZEROS[zeros_are_values],
@@ -233,7 +234,7 @@ def _spec(
 
 @dataclass
 class _Done:
-    """What was brought, counted."""
+    """Counts of what was imported."""
 
     added: int = 0
     changed: int = 0
@@ -243,7 +244,7 @@ class _Done:
     remarks: Counter[str] = field(default_factory=Counter)
 
 
-def _bring(
+def _import(
     writer: StoreWriter,
     wanted: Sequence[str],
     entries: Mapping[str, Sequence[Entry]],
@@ -338,7 +339,7 @@ def _fitting(values: NDArray[Any], spec: FeatureSpec) -> NDArray[Any]:
 
 
 def _digest(values: NDArray[Any]) -> str:
-    # Of the values, not of the file: the same features saved in another way are no change.
+    # Of the values, not of the file: the same features saved in another way are not a change.
     return digest(values.dtype.str, str(values.shape), np.ascontiguousarray(values).tobytes())
 
 

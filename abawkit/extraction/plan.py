@@ -1,4 +1,4 @@
-"""Which clips are still to be extracted, in which segments, and about how much room they will take."""
+"""Which clips are still to be extracted, in which segments, and about how much space they will take."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from abawkit.workers import in_processes
 #: With at least so many clips, sources that are many files each are read in several processes: there can be a million
 #: face crops.
 _MANY = 4096
-#: From so many present clips on, a store's own mean is taken.
+#: With at least so many present clips, a store's own mean is taken.
 _ENOUGH_TO_JUDGE = 20
 
 
@@ -35,9 +35,9 @@ class Plan:
         path: The store's folder, there or not.
         segments: The clips of each segment to come, with the digests of their sources.
         done: Clips whose features are there and current.
-        changed: Clips among ``segments`` whose source is another one than when they were last extracted.
+        changed: Clips among ``segments`` whose source changed since they were last extracted.
         failed: Clips among the done ones that failed; ``--retry-failed`` tries them again.
-        bytes_needed: About how much the segments to come will take, judged by the clips that are there.
+        bytes_needed: About how much space the segments to come will take, by the clips that are there.
         todo: Split → clips to extract.
         there: Split → clips that are done.
     """
@@ -91,11 +91,11 @@ def make_plan(
 
     Args:
         clips: Split → its clips.
-        extractor: Who makes the feature; only the sources are looked at.
+        extractor: What makes the feature; here it only reads the sources.
         store: What is there.
         segment_clips: Clips per segment.
         retry_failed: Whether clips that failed are tried again.
-        workers: Processes that look at the sources when there are very many; 0: one per core.
+        workers: Processes that read the sources when there are very many; 0: one per core.
 
     Segments follow from the sorted clip list alone, so that neither an interruption nor the number of workers
     changes which clips share a batch.
@@ -103,7 +103,7 @@ def make_plan(
     everyone = sorted((clip for members in clips.values() for clip in members), key=lambda clip: clip.id)
     if not extractor.workload.many_files:
         workers = 1
-    with SILENT.task("look at the sources") as bar:
+    with SILENT.task("read the sources") as bar:
         read = partial(read_source, extractor)
         sources = in_processes(read, everyone, workers=workers, bar=bar, chunk=256, inline_below=_MANY)
         with closing(sources):
@@ -113,7 +113,7 @@ def make_plan(
     todo, there = dict.fromkeys(clips, 0), dict.fromkeys(clips, 0)
     split_of = {clip.id: split for split, members in clips.items() for clip in members}
     for clip, source in zip(everyone, digests, strict=True):
-        if clip.id in store:
+        if clip.id in store:  # it is done, unless its source changed or it failed and is tried again
             same = store.source(clip.id) == source
             bad = store.status(clip.id) == Status.FAILED
             if same and not (retry_failed and bad):

@@ -81,7 +81,7 @@ def select_clips(
     *,
     everyone: Mapping[str, Sequence[Clip]] | None = None,
 ) -> dict[str, list[Clip]]:
-    """Returns split → its clips, as far as they are asked for.
+    """Returns split → those of its clips that are wanted.
 
     Args:
         workspace: The workspace.
@@ -90,7 +90,7 @@ def select_clips(
         limit: At most so many clips, the first by id.
         shard: One part of the clips: they are sorted by the size of their video or sound and dealt in turn, so that
             every shard has about the same work.
-        everyone: What :func:`official_clips` returned, where it is at hand.
+        everyone: What :func:`official_clips` returned; default: it is called.
 
     Raises:
         UsageError: There is no challenge folder, or a split or clip is unknown.
@@ -99,7 +99,7 @@ def select_clips(
     members_of = {name: everyone[name] for name in chosen("split", splits, SPLITS)}
     there = {clip.id for members in members_of.values() for clip in members}
     if unknown := sorted(set(only or ()) - there):
-        raise UsageError("these are no clips of the chosen splits", got=", ".join(unknown[:5]), path=workspace.data)
+        raise UsageError("these are not clips of the chosen splits", got=", ".join(unknown[:5]), path=workspace.data)
     if shard is not None:
         there &= shard.of([clip for members in members_of.values() for clip in members])
         only = None if only is None else set(only) & there

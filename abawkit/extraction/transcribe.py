@@ -47,7 +47,7 @@ from abawkit.progress import SILENT, Progress
 from abawkit.workers import in_processes
 from abawkit.workspace import Workspace
 
-#: Clips that are written together, at least: all that a killed process loses.
+#: Fewest clips of a part: what a killed process loses at most.
 _PART = 16
 
 
@@ -99,13 +99,13 @@ def transcribe(
         splits: ``train``, ``valid``, ``test``; default: all that are there.
         only: Ids of the clips; default: all of the splits.
         overwrite: Also clips that have a transcript in the data folder. That file stays as it is; the workspace's
-            transcript goes before it.
+            transcript is used instead of it.
         retry_failed: Try clips again that failed before.
         progress: What to report to.
 
     The sound is that of the audio file, else the video's track. A clip whose sound was replaced is transcribed
     again. A clip without sound is recorded as missing, a silent one as empty, one that cannot be decoded as failed.
-    Killed at any moment, it goes on from the last part that was written.
+    After a kill at any moment, the same call continues from the last part that was written.
 
     Raises:
         UsageError: There is no challenge folder, or a split, clip or language is unknown.
@@ -146,7 +146,7 @@ def transcribe(
         todo = [work for work in todo if not work.is_done(writer.set, retry_failed=retry_failed)]
         known = sum(work.clip.id in writer.set.clips for work in todo)
         if known:
-            progress.say(f"{known} clips have another sound than before, or failed: done again")
+            progress.say(f"{known} clips have new sound, or failed before: transcribed again")
         load = partial(load_whisper, found.path, language=recogniser.language, thresholds=thresholds, device=device)
         batch = settings.whisper_batch or (4 if device == "cpu" else 32)
         _run(todo, writer, load, batch=batch, workers=settings.workers or None, progress=progress)
@@ -206,7 +206,7 @@ def _listen(work: _Work, *, silence_db: float, on_damage: str) -> _Loud | Transc
         sound = decode_audio(path, sample_rate=SAMPLE_RATE)
     except ModalityMissing as error:
         return work.empty("missing", error.message)
-    except Exception as error:  # any exception at all is this clip's failure
+    except Exception as error:  # any exception is this clip's failure
         got = f" (got {error.got})" if isinstance(error, AbawkitError) and error.got else ""
         return work.empty("failed", f"{error.message if isinstance(error, AbawkitError) else repr(error)}{got}")
     if on_damage == "fail" and any(isinstance(warning, Damage) for warning in sound.warnings):
@@ -303,7 +303,7 @@ def export_transcripts(
     words = Transcripts() if transcripts is None else Transcripts((TranscriptSet.open(transcripts),))
     written = without = 0
     for clip in (clip for members in select_clips(workspace, splits, only, None).values() for clip in members):
-        heard = words.heard(clip)
+        heard = words.transcript(clip)
         text = _words(words, clip)
         if text is None:
             without += 1
@@ -317,7 +317,7 @@ def export_transcripts(
 
 def _words(words: Transcripts, clip: Clip) -> str | None:
     """Returns the clip's words; empty when nothing was said, None when there is no transcript."""
-    heard = words.heard(clip)
+    heard = words.transcript(clip)
     try:
         return words.read(clip)
     except ModalityMissing:

@@ -89,23 +89,27 @@ def pitch(frames: _FloatArray) -> tuple[_FloatArray, _FloatArray]:
     refined by a parabola. Strength is the correlation there; below .5 a frame is unvoiced. Powers below -70 dB of
     full scale push the correlation to 0.
     """
+    # Correlation of the head (640 samples) with itself at every lag, by one FFT that is long enough not to wrap.
     first, last = _lags()
     centred = frames - frames.mean(axis=1, keepdims=True)
     size = 1 << (PITCH_WINDOW + last).bit_length()
     head = np.fft.rfft(centred[:, :PITCH_WINDOW], size)
     product = np.fft.irfft(np.conj(head) * np.fft.rfft(centred[:, : PITCH_WINDOW + last + 1], size), size)
+    # Energy of each 640 samples, as differences of the running sum of squares: [T, lags].
     total = np.cumsum(np.pad(np.square(centred, dtype=np.float64), ((0, 0), (1, 0))), axis=1)
     lags = np.arange(first - 1, last + 2)
     energy = total[:, lags + PITCH_WINDOW] - total[:, lags]
     own = total[:, PITCH_WINDOW : PITCH_WINDOW + 1]
     correlation = product[:, lags] / (np.sqrt(own * energy) + PITCH_WINDOW * _PITCH_FLOOR)
 
+    # A peak is higher than its neighbours; the first one of at least .9 of the highest is the period.
     before, here, after = correlation[:, :-2], correlation[:, 1:-1], correlation[:, 2:]
     peak = (here > 0) & (here >= before) & (here > after)
     highest = np.max(here * peak, axis=1, keepdims=True)
     place = np.argmax(peak & (here >= 0.9 * highest), axis=1)[:, None]
     y0, y1, y2 = (np.take_along_axis(part, place, axis=1)[:, 0] for part in (before, here, after))
     found = highest[:, 0] > 0
+    # The vertex of the parabola through the peak and its neighbours refines the lag.
     curve = np.where(found, y0 - 2 * y1 + y2, -1)
     lag = first + place[:, 0] + np.where(found, 0.5 * (y0 - y2) / np.minimum(curve, -1e-9), 0)
     strength = np.where(found, np.clip(y1, 0, 1), 0)

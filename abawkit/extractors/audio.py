@@ -43,8 +43,8 @@ class TransformerAudio:
         dtype: Floating-point type in the store.
 
     Raises:
-        AbawkitError: The model is not on this machine, or is no audio encoder.
-        UsageError: Window and overlap do not go together, the model has no such layer, or no emotion head.
+        AbawkitError: The model is not on this machine, or is not an audio encoder.
+        UsageError: The overlap does not suit the window, the model has no such layer, or no emotion head.
     """
 
     def __init__(
@@ -60,7 +60,7 @@ class TransformerAudio:
     ) -> None:
         if not 0.1 <= overlap <= window / 2:
             raise UsageError(
-                "window and overlap do not go together",
+                "the overlap does not suit the window",
                 got=f"{window} s and {overlap} s",
                 expected="an overlap of at least 0.1 s and at most half a window",
             )

@@ -1,6 +1,6 @@
 """Extractors without models: seconds per thousand clips on any machine, for a first run, the demo and tests.
 
-They are honest baselines, not stand-ins: every value has a formula. All the work is done in ``load``.
+Every value has a formula; they are weak, but real, baselines. All the work is done in ``load``.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ class LiteText:
         return FeatureSpec("text", "lite", self.dim, "lite-text/1", preprocessing=settings)
 
     def source(self, clip: Clip) -> str:
-        """Returns the digest of the transcript and by what it was made."""
+        """Returns the digest of the transcript and what made it."""
         return self.transcripts.source(clip)
 
     def load(self, clip: Clip) -> Loaded:
@@ -129,7 +129,7 @@ class LiteVision:
     """Shape and shading of the face: histograms of gradients and low cosine coefficients of each crop.
 
     Each picture becomes grey, 64×64: 324 values of ``images.hog`` and 64 of ``images.dct_low``, times three, so that
-    both kinds vary about equally much. Where a clip has no face crops, the whole frame is taken instead (with a
+    both kinds vary about equally much. Where a clip has no face crops, the full frame is taken instead (with a
     warning when its face folder is there and empty).
 
     Attributes:
@@ -173,7 +173,7 @@ class LiteVision:
             try:
                 return face_crops(clip.faces, size=HOG_SIDE, max_images=self.max_frames, warnings=warnings)[0]
             except ModalityMissing:
-                warnings.append("the face folder has no crops: whole frames are used")
+                warnings.append("the face folder has no crops: full frames are used")
         if clip.video is None:
             raise ModalityMissing("there are neither face crops nor a video file")
         video = decode_video(clip.video, fps=self.fps, max_frames=self.max_frames, max_side=2 * HOG_SIDE)
@@ -218,7 +218,7 @@ class LiteMotion:
         """Returns one row per pair of frames; a clip of one frame has one row of zeros.
 
         No more than two grey frames are held. Frames closer than half the sampling step count as half a step
-        apart: what is small cannot be divided by nothing.
+        apart: a small step cannot make a huge value.
 
         Raises:
             ModalityMissing: There is no video.

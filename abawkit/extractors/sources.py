@@ -1,7 +1,7 @@
 """A clip's source files: transcripts, and digests that notice that a file was replaced.
 
-A digest is taken of every clip on every run, so it costs no more than a look at the file. A file that cannot be
-looked at has one too: reading it says what is wrong, and only that clip fails.
+Every clip's digest is taken on every run, so it is made of what the file system says, not of a large file's content. A
+file that cannot be accessed has a digest too: loading it says what is wrong, and only that clip fails.
 """
 
 from __future__ import annotations
@@ -49,9 +49,9 @@ def text_source(path: Path | None) -> str:
 class Transcripts:
     """Where a clip's words come from: ``text/NNNNN.txt`` of the data folder, the workspace's transcripts, or both.
 
-    With both, the file in ``text/`` goes first, unless the clip was transcribed in spite of it (``transcribe
-    --overwrite``). So one clip without a file does not need a store of its own; by what each clip's words were made
-    is part of its source in the feature store, and a change is noticed and that clip done again.
+    With both, the file in ``text/`` is used, unless the clip was transcribed in spite of it (``transcribe
+    --overwrite``). So one clip without a file does not need a store of its own; what made each clip's
+    words is part of its source in the feature store, and a clip whose words changed is extracted again.
 
     Attributes:
         sets: The workspace's transcripts.
@@ -78,16 +78,16 @@ class Transcripts:
 
     @property
     def preprocessing(self) -> dict[str, str]:
-        """What a feature's specification has to say: the recogniser, when all words are by one that was named."""
+        """What the feature's specification says of them: the recogniser, when all words are of one that was named."""
         return {} if self.files else {"transcripts": self.sets[0].recogniser.signature}
 
     def source(self, clip: Clip) -> str:
-        """Returns the digest of the clip's words and by what they were made; empty where there is no transcript.
+        """Returns the digest of the clip's words and what made them; empty where there is no transcript.
 
         Raises:
-            UsageError: Several recognisers have heard the clip, and none is named.
+            UsageError: Several recognisers have transcribed the clip, and none is named.
         """
-        heard = self.heard(clip)
+        heard = self.transcript(clip)
         return text_source(clip.text if self.files else None) if heard is None else heard[0].source(heard[1])
 
     def read(self, clip: Clip) -> str:
@@ -96,9 +96,9 @@ class Transcripts:
         Raises:
             ModalityMissing: There is no transcript, or not one letter or digit in it.
             MediaError: The file cannot be read or is not UTF-8, or the clip's sound could not be decoded.
-            UsageError: Several recognisers have heard the clip, and none is named.
+            UsageError: Several recognisers have transcribed the clip, and none is named.
         """
-        heard = self.heard(clip)
+        heard = self.transcript(clip)
         if heard is None:
             return read_transcript(clip.text if self.files else None)
         transcript = heard[1]
@@ -108,11 +108,11 @@ class Transcripts:
             raise ModalityMissing("the transcript has no words", path=heard[0].path, got=transcript.reason or "nothing")
         return transcript.text
 
-    def heard(self, clip: Clip) -> tuple[TranscriptSet, Transcript] | None:
+    def transcript(self, clip: Clip) -> tuple[TranscriptSet, Transcript] | None:
         """Returns the clip's transcript in the workspace; None when the words are to be taken from its file.
 
         Raises:
-            UsageError: Several recognisers have heard the clip, and none is named.
+            UsageError: Several recognisers have transcribed the clip, and none is named.
         """
         heard = [(one, one.clips[clip.id]) for one in self.sets if clip.id in one.clips]
         if self.files and clip.text is not None:

@@ -30,14 +30,14 @@ class TransformerText:
         tokens: One vector per token instead, for recurrent text models: nothing is pooled, and the special tokens at
             both ends are kept, so that ``mean`` and ``cls`` can still be made of them. It is another feature, with a
             store of its own.
-        max_tokens: Longer transcripts are cut, with a warning; less where the model has fewer positions.
+        max_tokens: Longer transcripts are cut, with a warning; fewer where the model has fewer positions.
         how: Device, precision and batches of the computation; default: the processor.
         dtype: Floating-point type in the store.
         transcripts: Where the words come from.
 
     Raises:
-        AbawkitError: The model is not on this machine, or is no text encoder.
-        UsageError: A pooling is asked for together with tokens.
+        AbawkitError: The model is not on this machine, or is not a text encoder.
+        UsageError: Both a pooling and tokens are asked for.
     """
 
     def __init__(
@@ -54,7 +54,7 @@ class TransformerText:
     ) -> None:
         if tokens and pooling:
             expected = "one of them: token vectors are not pooled"
-            raise UsageError("pooling and tokens do not go together", got=f"pooling {pooling}", expected=expected)
+            raise UsageError("pooling and tokens exclude each other", got=f"pooling {pooling}", expected=expected)
         found = open_folder(model)
         known = KNOWN.get(found.model)
         default: TextPooling = "cls" if known is not None and known.pooling == "cls" else "mean"
@@ -94,7 +94,7 @@ class TransformerText:
         return {**self.__dict__, "_model": None}
 
     def source(self, clip: Clip) -> str:
-        """Returns the digest of the transcript and by what it was made; an empty text when there is none."""
+        """Returns the digest of the transcript and what made it; an empty text when there is none."""
         return self.transcripts.source(clip)
 
     def load(self, clip: Clip) -> Loaded:

@@ -37,7 +37,7 @@ CROP_SIZE = 160
 FACE_SIZE = 224
 #: Longer side of full frames (pixels): at 16:9 the shorter side is the 256 pixels that DINOv2 resizes to.
 FRAME_SIDE = 456
-#: A face that is not found for at most so long is taken to be between where it was and where it comes back (s).
+#: A face that is lost for at most so long is placed between where it was and where it is found again (seconds).
 FACE_GAP = 1.0
 
 Faces = Literal["organiser", "detect", "full-frame"]
@@ -48,13 +48,13 @@ def pick_detector(choice: Literal["auto", "yunet", "haar"], file: str | None = N
     """Returns the face detector that the settings mean.
 
     Args:
-        choice: ``yunet``, ``haar`` (the cascade that comes with OpenCV), or ``auto``: YuNet when ``file`` is given or
+        choice: ``yunet``, ``haar`` (the cascade that comes with OpenCV), or ``auto``: YuNet when ``file`` is set or
             it is in the Hugging Face cache, else the cascade.
         file: YuNet's ONNX file.
 
     Raises:
-        UsageError: YuNet is asked for and not on this machine; or a file is given together with ``haar``.
-        AbawkitError: The file is no YuNet.
+        UsageError: YuNet is asked for and not on this machine; or a file is set, and ``haar``.
+        AbawkitError: The file is not YuNet.
     """
     if choice == "haar":
         if file is not None:
@@ -92,7 +92,7 @@ class TransformerVision:
         dtype: Floating-point type in the store.
 
     Raises:
-        AbawkitError: The model is not on this machine, or is no image encoder.
+        AbawkitError: The model is not on this machine, or is not an image encoder.
     """
 
     def __init__(
@@ -179,7 +179,7 @@ class TransformerVision:
         """Returns the crops or frames, RGB ``uint8 [T, H, W, 3]``, in temporal order.
 
         Raises:
-            ModalityMissing: There is no picture of the kind that is wanted, nor one in its place.
+            ModalityMissing: There is neither a picture of the kind that is wanted nor one in its place.
             MediaError: There are pictures, and none can be decoded.
         """
         warnings: list[str] = []
@@ -205,7 +205,7 @@ class TransformerVision:
             facts = {"face_share": face.share, "frames": face.frames}
             if len(face.crops):
                 return Loaded(face.crops, times=face.times, warnings=face.warnings, facts=facts)
-            without = f"there is no face in any of the {face.frames} frames looked at"
+            without = f"there is no face in any of the {face.frames} sampled frames"
         else:
             without = ""
         if clip.video is None:

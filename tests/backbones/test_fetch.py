@@ -163,7 +163,7 @@ def test_the_published_output_is_computed_again(model: Path) -> None:
     assert [check.ok for check in checks] == [True, True, True] and found.licence == "cc-by-nc-sa-4.0"
     wrong = Published((0.5, 0.6, 0.4), right.first, (*right.last[:2], right.last[2] + 1e-3))
     assert [check.ok for check in verify_model(str(model), published=wrong)[1]] == [False, False, True]
-    with pytest.raises(UsageError, match="nothing is known"):
+    with pytest.raises(UsageError, match="not a known model"):
         verify_model(str(model))
 
 

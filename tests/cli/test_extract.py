@@ -1,5 +1,6 @@
 """The choices of `abawkit extract` are those of the settings."""
 
+import json
 import re
 from pathlib import Path
 from typing import get_args
@@ -33,4 +34,6 @@ def test_an_option_has_the_choices_of_its_setting(tmp_path: Path, option: str) -
     result = run(tmp_path, "extract", flag, "nonsense")
     assert result.exit_code == 2 and flag in result.stderr
     offered = result.stderr.partition("'nonsense' is not one of")[2]
+    record = json.loads(run(tmp_path, "extract", flag, "nonsense", "--json").stdout)
+    assert (record["ok"], record["exit_code"]) == (False, 2) and "nonsense" in record["error"]
     assert set(re.findall(r"'([\w-]+)'", offered)) == choices_of_setting(CHOICES[option])

@@ -111,7 +111,7 @@ def test_only_and_overwrite(root: Path, model: str) -> None:
         (["--model", "./nowhere"], 1, "no such model folder"),
         (["--split", "dev"], 2, "unknown split"),
         (["--only", "abc"], 2, "not a clip id"),
-        (["--only", "00009"], 2, "no clips of the chosen splits"),
+        (["--only", "00009"], 2, "not clips of the chosen splits"),
         (["--timestamps"], 2, "--export"),
         (["--device", "tpu"], 2, "no such device"),
         (["--batch", "0"], 2, "batch"),

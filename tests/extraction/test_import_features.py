@@ -306,7 +306,7 @@ def test_a_folder_called_oddly(workspace: Workspace, tmp_path: Path) -> None:
     [
         (lambda path: path, "no such file or folder"),
         (lambda path: path.mkdir() or path, "nothing here is a clip"),
-        (lambda path: FORMATS["npy"](path, {"99999": frames("00001")}), "no clips of this challenge"),
+        (lambda path: FORMATS["npy"](path, {"99999": frames("00001")}), "not clips of this challenge"),
         (lambda path: save_npy(path, frames("00001")) or path.with_name("theirs.npy"), "has to be a dictionary"),
         (lambda path: FORMATS["npy"](path, {"00001": np.array(["a"])}), "no clip can be read"),
         (lambda path: save_pickle(path, {"00001": Path("x")}) or path, "asks for more than data"),

@@ -255,7 +255,7 @@ def test_some_clips_only(fresh: Path) -> None:
         "00007",
         "00040",
     ]
-    with pytest.raises(UsageError, match="no clips of the chosen splits"):
+    with pytest.raises(UsageError, match="not clips of the chosen splits"):
         extract(workspace, splits=["train"], only=["00040"])
 
 

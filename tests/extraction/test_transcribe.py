@@ -129,7 +129,7 @@ def test_a_replaced_clip_is_heard_again_and_its_feature_made_anew(real: Path, mo
 def test_only_splits_and_failures(real: Path, model: Path) -> None:
     workspace = opened(real, model)
     assert transcribe(workspace, splits=["train"], only=["00002", "00003"]).transcribed == 2
-    with pytest.raises(UsageError, match="no clips of the chosen splits"):
+    with pytest.raises(UsageError, match="not clips of the chosen splits"):
         transcribe(workspace, splits=["train"], only=["00004"])
     done = transcribe(workspace, splits=["valid"])
     assert (done.transcribed, done.outcomes) == (2, {"spoken": 1, "failed": 1})

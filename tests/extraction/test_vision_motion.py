@@ -61,7 +61,7 @@ def test_from_the_settings_to_the_stores(workspace: Workspace) -> None:
     assert [len(vision.frames(clip)) for clip in CLIPS] == [6, 5, 0, 6]
     np.testing.assert_allclose(vision.times("00001"), [0, 0.2, 0.4, 0.6, 0.8], atol=1e-3)
     assert Note.from_text(vision.note("00001")) == Note("load", "", "", facts={"face_share": 0.5, "frames": 10})
-    assert "no face in any of the 6 frames" in Note.from_text(vision.note("00002")).message
+    assert "no face in any of the 6 sampled frames" in Note.from_text(vision.note("00002")).message
     wanted = [Status.PRESENT, Status.FAILED, Status.MISSING, Status.PRESENT]
     assert [motion.status(clip) for clip in CLIPS] == wanted
     np.testing.assert_allclose(motion.times("00000"), np.arange(6) / 5, atol=1e-3)

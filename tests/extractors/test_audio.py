@@ -42,7 +42,7 @@ def test_spec(folder: Path) -> None:
 
 @pytest.mark.parametrize(("window", "overlap"), [(30, 0), (30, 16), (0.1, 0.1), (5, -1)])
 def test_windows_that_do_not_go_together(folder: Path, window: float, overlap: float) -> None:
-    with pytest.raises(UsageError, match="do not go together"):
+    with pytest.raises(UsageError, match="overlap does not suit"):
         TransformerAudio(str(folder), window=window, overlap=overlap)
 
 

@@ -117,7 +117,7 @@ def test_without_crops_the_whole_frame_is_used(clip: Clip, tmp_path: Path) -> No
         loaded = LiteVision().load(bare)
         assert len(loaded.data) == 12, "2.4 s, five frames per second"
         # a folder without crops is odd; no folder at all is how the clip came
-        assert loaded.warnings == (("the face folder has no crops: whole frames are used",) if faces else ())
+        assert loaded.warnings == (("the face folder has no crops: full frames are used",) if faces else ())
         assert LiteVision().source(bare) == LiteMotion().source(bare) != LiteVision().source(clip)
     assert len(LiteVision(max_frames=4).load(bare).data) == 4
 

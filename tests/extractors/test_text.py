@@ -63,7 +63,7 @@ def test_tokens_become_a_frame_each(folder: Path, tmp_path: Path) -> None:
     assert [item.warnings for item in loaded] == [(), ("transcript of 32 tokens, cut after 24",)]
     whole = sentences.embed([sentences.load(transcript(tmp_path, "oh no"))])[0][0]
     np.testing.assert_allclose(short.mean(0, keepdims=True), whole, atol=1e-5)
-    with pytest.raises(UsageError, match="do not go together"):
+    with pytest.raises(UsageError, match="exclude each other"):
         TransformerText(str(folder), tokens=True, pooling="cls")
 
 

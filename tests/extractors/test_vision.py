@@ -179,12 +179,12 @@ def test_no_face_at_all(folder: Path, tmp_path: Path, network: FaceDetector, pol
     extractor = TransformerVision(str(folder), faces="detect", detector=network, no_face=policy)
     clip = Clip("00000", video=video(tmp_path / "a.mp4", [None] * 7))
     if policy == "missing":
-        with pytest.raises(ModalityMissing, match="no face in any of the 7 frames"):
+        with pytest.raises(ModalityMissing, match="no face in any of the 7 sampled frames"):
             extractor.pictures(clip)
         return
     loaded = extractor.pictures(clip)
     assert loaded.data.shape == (7, 180, 240, 3) and loaded.times is not None
-    assert loaded.warnings == ("there is no face in any of the 7 frames looked at: full frames are used",)
+    assert loaded.warnings == ("there is no face in any of the 7 sampled frames: full frames are used",)
     assert loaded.facts == {"face_share": 0, "frames": 7}
 
 
