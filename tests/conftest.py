@@ -72,7 +72,7 @@ def trained(extracted: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     root = copy_of(extracted, tmp_path_factory.mktemp("trained") / "workspace")
     workspace = Workspace.open(root, environ={})
     resplit(workspace, "4:1")
-    ensemble(workspace, [train(workspace, "F1"), train(workspace, "F4")])
+    ensemble(workspace, [train(workspace, "F1"), train(workspace, "F4")], method="zmean")
     return root
 
 

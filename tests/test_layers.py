@@ -14,6 +14,7 @@ FLOOR = {
     "errors",
     "findings",
     "fileio",
+    "records",
     "metrics",
     "progress",
     "settings",
@@ -35,7 +36,7 @@ ALLOWED = {
     "extraction": FLOOR | {"layout", "data", "media", "backbones", "features", "extractors"},
     "models": {"jit"},
     "systems": FLOOR | {"features.spec"},
-    "runs": FLOOR | {"data"},
+    "runs": FLOOR | {"data", "features.spec"},
     "training": FLOOR | {"layout", "data", "features", "models", "systems", "runs"},
     # Run records are all that later steps read of a training; they need neither torch nor a model.
     "evaluation": FLOOR | {"data", "runs"},

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from abawkit.cli.compare import GroupsOption, LabelsOption, OnOption, interval_text, side_of
+from abawkit.cli.compare import GroupsOption, LabelsOption, OnOption, interval_text
 from abawkit.cli.options import JsonOption, WorkspaceOption, open_workspace
 from abawkit.cli.runs import RunArgument
 
@@ -42,7 +42,7 @@ def evaluate(
     from abawkit.runs.run import find_run
 
     opened = open_workspace(workspace)
-    found = compute(opened, find_run(opened, run), side_of(on), labels=labels, groups=groups)
+    found = compute(opened, find_run(opened, run), on, labels=labels, groups=groups)
     if plot is not None:
         from abawkit.report.calibration_plot import write_calibration
 
@@ -53,9 +53,9 @@ def evaluate(
     _show_scores(found)
     _show_parts(found)
     screen = console.out()
-    for said in (found.interval.remark, *found.notes, found.scores.remark):
-        if said:
-            screen.print(said, style="yellow", markup=False)
+    for note in (found.interval.remark, *found.notes, found.scores.remark):
+        if note:
+            screen.print(note, style="yellow", markup=False)
     console.say_subject_notes([found.run])
     if plot is not None:
         console.say(f"calibration plot: {plot}")

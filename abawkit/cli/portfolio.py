@@ -31,7 +31,9 @@ def show_portfolio(workspace: Workspace, count: int, as_json: bool) -> None:
     )  # fmt: skip
     if any(one.parents for one in found.proposals):
         screen.print("* of its parent: a refit has no score of its own")
-    screen.print(f"expected best of these on the test clips: {short(found.expected)}; errors resampled {found.drawn}")
+    screen.print(
+        f"expected best of these on the test clips: {short(found.expected)}; errors resampled {found.resampling}"
+    )
     if len(found.proposals) > 1:
         shown = [
             [str(place), *(short(r, 3) for r in one.correlations)]

@@ -65,8 +65,8 @@ def submit(
     """
     from abawkit.cli import console
     from abawkit.errors import UsageError
-    from abawkit.runs.run import find_run
-    from abawkit.submission.write import choose_run, look
+    from abawkit.runs.run import Ensemble, find_run
+    from abawkit.submission.write import choose_run, find_coverage
     from abawkit.submission.write import submit as write
 
     modes = {"--out": out, "--verify": verify, "--sent": sent, "--portfolio": portfolio}
@@ -94,11 +94,11 @@ def submit(
         raise UsageError("--run and --ensemble exclude each other", todo="give one of them")
     named = run if run is not None else ensemble
     chosen = choose_run(opened, progress=progress) if named is None else find_run(opened, named)
-    if ensemble is not None and not chosen.is_ensemble:
-        raise UsageError("this is no ensemble", got=chosen.name, todo=f"--run {chosen.name}")
-    seen = look(opened, chosen)
+    if ensemble is not None and not isinstance(chosen, Ensemble):
+        raise UsageError("this is not an ensemble", got=chosen.name, todo=f"--run {chosen.name}")
+    coverage = find_coverage(opened, chosen)
     if not as_json:
-        _show_coverage(seen)
+        _show_coverage(coverage)
     made = write(
         opened,
         out,
@@ -108,19 +108,19 @@ def submit(
         decimals=decimals,
         force=force,
         accept_coverage=accept_coverage,
-        seen=seen,
+        coverage=coverage,
         progress=progress,
     )
     if as_json:
         console.print_json(made.to_json())
         return
     record = made.record
-    console.say(f"wrote {made.path}: {record['rows']} clips from {record['run']}; checked: no errors")
+    console.say(f"wrote {made.path}: {record.rows} clips from {record.run}; checked: no errors")
     screen = console.out()
-    valid = record["valid"]
-    if record["clipped_values"] and valid is not None:
-        before, after = console.number(valid["score"], 4), console.number(valid["score_clipped"], 4)
-        screen.print(f"{record['clipped_values']} values were clipped; on validation that turns {before} into {after}")
+    valid = record.valid
+    if record.clipped_values and valid is not None:
+        before, after = console.number(valid.score, 4), console.number(valid.score_clipped, 4)
+        screen.print(f"{record.clipped_values} values were clipped; on validation that turns {before} into {after}")
     console.say_subject_notes([chosen])
     show_nearest(made.near)
     count, allowed = made.sent
@@ -182,11 +182,11 @@ def _sent(opened: Workspace, file: Path, score: float | None, force: bool, as_js
         screen.print(told if count <= allowed else "that is more than the organisers allow", style="yellow")
 
 
-def _show_coverage(seen: RunCoverage) -> None:
+def _show_coverage(coverage: RunCoverage) -> None:
     from abawkit.cli import console
 
     rows = []
-    for each in seen.stores:
+    for each in coverage.stores:
         modality = each.store.partition("/")[0]
         for split, found in each.splits.items():
             lack = f"{1 - found.present / found.clips:.1%}" if found.clips else "–"
@@ -195,5 +195,5 @@ def _show_coverage(seen: RunCoverage) -> None:
     if rows:
         columns = ["features", "split", "clips", "present", "missing", "failed", "not made", "without"]
         console.show_table("What the features have", columns, rows, left=2)
-    for line in seen.unknown:
+    for line in coverage.unknown:
         console.out().print(line, style="yellow", markup=False)

@@ -18,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from abawkit.evaluation.joint import Joint, joint
+from abawkit.evaluation.methods import Method
 from abawkit.metrics import pearson
 
 Array = NDArray[np.float64]
@@ -43,7 +44,7 @@ class Fitted:
         quantiles: With ``rank``: the members' percentiles, ``[101, M, E]``; else None.
     """
 
-    method: str
+    method: Method
     mean: Array
     std: Array
     weights: Array
@@ -77,7 +78,7 @@ class Fitted:
         return cls(record["method"], **arrays)  # type: ignore[arg-type]
 
 
-def fit(method: str, members: Array, truth: Array, known: Joint | None = None) -> Fitted:
+def fit(method: Method, members: Array, truth: Array, known: Joint | None = None) -> Fitted:
     """Returns the combination by ``method`` of ``members [M, N, E]``, fitted to ``truth [N, E]``.
 
     A target whose truth is constant gets equal weights, and so does one of which no member knows anything. A member
@@ -225,7 +226,7 @@ def _ridge(gram: Array, toward: Array, std: Array, count: int) -> Array:
 #: weighs by r (at least 0), ``greedy`` is Caruana et al. 2004 (ICML) with replacement and at most 50 additions, per
 #: target or shared by all, ``ridge`` takes its penalty by generalised cross-validation (Golub et al. 1979). ``rank``
 #: averages the members' percentiles among the fitting clips.
-METHODS: dict[str, Callable[[Array, Array, Array, int], Array]] = {
+METHODS: dict[Method, Callable[[Array, Array, Array, int], Array]] = {
     "best": _best,
     "mean": _mean,
     "zmean": _equal,

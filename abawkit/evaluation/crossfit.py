@@ -15,7 +15,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from abawkit.evaluation.combine import METHODS, Array, fit
-from abawkit.evaluation.joint import Joint, joint, together
+from abawkit.evaluation.joint import Joint, joint, merge
+from abawkit.evaluation.methods import Method
 from abawkit.metrics import pearson
 
 FOLDS = 10
@@ -34,7 +35,7 @@ class Result:
         error: Standard error of that difference; nan where it is not known.
     """
 
-    method: str
+    method: Method
     score: float
     per_target: Array
     optimistic: float
@@ -53,7 +54,7 @@ class Result:
         }
 
 
-def deal_folds(
+def assign_folds(
     count: int, folds: int = FOLDS, *, groups: Sequence[str] | None = None, seed: int = 0
 ) -> NDArray[np.intp]:
     """Returns the fold of each clip, ``int [count]``; clips of one group are in one fold.
@@ -64,7 +65,7 @@ def deal_folds(
     Raises:
         ValueError: There are fewer clips or groups than two, or not as many keys as clips.
 
-    >>> np.bincount(deal_folds(10, 5)).tolist()
+    >>> np.bincount(assign_folds(10, 5)).tolist()
     [2, 2, 2, 2, 2]
     """
     keys = np.arange(count) if groups is None else np.unique(np.asarray(groups), return_inverse=True)[1]
@@ -80,7 +81,9 @@ def deal_folds(
     return np.asarray(of_group[keys])
 
 
-def out_of_fold(method: str, members: Array, truth: Array, folds: NDArray[np.intp], *, labels: bool = False) -> Array:
+def out_of_fold(
+    method: Method, members: Array, truth: Array, folds: NDArray[np.intp], *, labels: bool = False
+) -> Array:
     """Returns the combination ``[N, E]`` in which each clip's comes from a fit without its fold.
 
     Args:
@@ -99,13 +102,18 @@ def _by_fold(members: Array, truth: Array, folds: NDArray[np.intp]) -> list[Join
 
 
 def _out_of_fold(
-    methods: Sequence[str], members: Array, truth: Array, folds: NDArray[np.intp], parts: Sequence[Joint], labels: bool
-) -> dict[str, Array]:
+    methods: Sequence[Method],
+    members: Array,
+    truth: Array,
+    folds: NDArray[np.intp],
+    parts: Sequence[Joint],
+    labels: bool,
+) -> dict[Method, Array]:
     """Returns what :func:`out_of_fold` does, for each method; ``parts`` are the moments of each fold."""
     made = {method: np.empty_like(truth, dtype=np.float64) for method in methods}
     for index, fold in enumerate(np.unique(folds)):
         held = folds == fold
-        known = together([*parts[:index], *parts[index + 1 :]])
+        known = merge([*parts[:index], *parts[index + 1 :]])
         rest, rest_truth, left_out = members[:, ~held], truth[~held], members[:, held]
         for method in methods:
             fitted = fit(method, rest, rest_truth, known)
@@ -118,7 +126,7 @@ def compare_methods(
     truth: Array,
     folds: NDArray[np.intp],
     *,
-    methods: Sequence[str] = tuple(METHODS),
+    methods: Sequence[Method] = tuple(METHODS),
     score: Callable[[Array, Array], Array] = pearson,
     groups: Sequence[str] | None = None,
 ) -> list[Result]:
@@ -134,7 +142,7 @@ def compare_methods(
     """
     labels = score is not pearson
     parts = _by_fold(members, truth, folds)
-    whole = together(parts)
+    whole = merge(parts)
     pooled = _out_of_fold(methods, members, truth, folds, parts, labels)
     per_target = {method: score(truth, made) for method, made in pooled.items()}
     means = {method: float(np.nanmean(found)) for method, found in per_target.items()}
@@ -148,7 +156,7 @@ def compare_methods(
     return found
 
 
-def simplest(results: Sequence[Result]) -> str:
+def simplest(results: Sequence[Result]) -> Method:
     """Returns the first method that is behind the best by at most one standard error of that difference."""
     return next(one.method for one in results if one.behind <= (0.0 if np.isnan(one.error) else one.error))
 

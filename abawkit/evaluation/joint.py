@@ -65,12 +65,12 @@ def joint(members: Array, truth: Array) -> Joint:
     return Joint(rows.shape[2], mean[:, :, 0].T, rows @ rows.transpose(0, 2, 1), largest.T)
 
 
-def together(parts: Sequence[Joint]) -> Joint:
+def merge(parts: Sequence[Joint]) -> Joint:
     """Returns the moments of all clips of some disjoint sets of them.
 
     >>> rows = np.arange(8.0).reshape(1, 8, 1) ** 2
     >>> halves = [joint(rows[:, half], rows[0, half]) for half in (slice(3), slice(3, 8))]
-    >>> bool(np.allclose(together(halves).scatter, joint(rows, rows[0]).scatter))
+    >>> bool(np.allclose(merge(halves).scatter, joint(rows, rows[0]).scatter))
     True
     """
     counts = np.array([part.count for part in parts], dtype=np.float64)

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from abawkit.challenge import Task
+from abawkit.challenge import Side, Task
 from abawkit.errors import AbawkitError, UsageError
 from abawkit.evaluation.bootstrap import (
     PAIRED_RESAMPLES,
@@ -22,9 +22,9 @@ from abawkit.evaluation.bootstrap import (
     resample_scores,
 )
 from abawkit.evaluation.compare import describe, labelled_predictions, shared_held_out, system_key
-from abawkit.evaluation.drawn import Drawn, find_drawn
+from abawkit.evaluation.resampling import Resampling, find_resampling
 from abawkit.metrics import score
-from abawkit.runs.run import Run, Side
+from abawkit.runs.run import Run
 from abawkit.workspace import Workspace
 
 #: A corrected p-value below this makes a difference one.
@@ -131,7 +131,7 @@ class Comparison:
         ids: The compared clips.
         on: ``valid`` or ``test``.
         validated: Run → how many clips it was validated on.
-        drawn: What was resampled.
+        resampling: What was resampled.
         remark: What has to be said about the clips; empty when all runs were validated on the same.
     """
 
@@ -140,7 +140,7 @@ class Comparison:
     ids: tuple[str, ...]
     on: Side
     validated: dict[str, int]
-    drawn: Drawn
+    resampling: Resampling
     remark: str = ""
 
     def to_json(self) -> dict[str, Any]:
@@ -155,8 +155,8 @@ class Comparison:
             "on": self.on,
             "validated": self.validated,
             "remark": self.remark,
-            "resampled": self.drawn.words,
-            "groups": self.drawn.to_json(),
+            "resampled": self.resampling.words,
+            "groups": self.resampling.to_json(),
             "resamples": self.systems[0].score.resamples,
             "systems": [system.to_json() for system in self.systems],
             "differences": [difference.to_json() for difference in self.differences],
@@ -215,8 +215,8 @@ def compare(
     else:
         ids, remark = _held_out(workspace, runs)
         truth, predictions = _common(runs, ids, task)
-    drawn = find_drawn(workspace, runs, ids, groups)
-    found = resample_scores(truth, predictions, score=task.score, groups=drawn.keys, resamples=PAIRED_RESAMPLES)
+    resampling = find_resampling(workspace, runs, ids, groups)
+    found = resample_scores(truth, predictions, score=task.score, groups=resampling.keys, resamples=PAIRED_RESAMPLES)
     of = {run.name: one for run, one in zip(runs, found, strict=True)}
     whole = {label: average([of[run.name] for run in members]) for label, members in pooled.items()}
     systems = tuple(
@@ -226,7 +226,7 @@ def compare(
         for label, members in pooled.items()
     )
     validated = {run.name: len(run.valid_ids) for run in runs}
-    return Comparison(systems, _differences(whole, task), ids, on, validated, drawn, remark)
+    return Comparison(systems, _differences(whole, task), ids, on, validated, resampling, remark)
 
 
 def short(value: float, digits: int = 4, *, signed: bool = False) -> str:
@@ -266,8 +266,8 @@ def _pooled(runs: Sequence[Run]) -> dict[str, tuple[Run, ...]]:
     for run in runs:
         systems.setdefault(system_key(run), []).append(run)
     members = [tuple(each) for each in systems.values()]
-    labels = [str(each[0].config["system"]) for each in members]
-    for longer in (lambda run: f"{run.config['system']}-{run.config['split']}", lambda run: run.name):
+    labels = [each[0].record.system for each in members]
+    for longer in (lambda run: f"{run.record.system}-{run.record.split}", lambda run: run.name):
         labels = [
             label if labels.count(label) == 1 else longer(each[0]) for label, each in zip(labels, members, strict=True)
         ]

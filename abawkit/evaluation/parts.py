@@ -1,7 +1,7 @@
 """Where a run is good and where not: by clip length, by missing modality, and what each modality adds.
 
 Everything is read from the prediction file: the number of frames, what was missing, and the predictions of each
-head alone and of the fusion with one modality left out, which training wrote (:mod:`abawkit.runs.run`).
+head alone and of the fusion with one modality left out, which training wrote (:mod:`abawkit.runs.predictions`).
 """
 
 from __future__ import annotations

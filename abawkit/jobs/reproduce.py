@@ -151,19 +151,19 @@ def reproduce(
     runs = train_many(workspace, SYSTEMS, seeds=range(first, first + seeds), features=features, progress=progress)
     rows, resampled = [], ""
     for name in SYSTEMS:
-        members = [run for run in runs if run.config["system"] == name]
+        members = [run for run in runs if run.record.system == name]
         paper = load_system(name).paper
         valid = [evaluate(workspace, run) for run in members[:1]]
         resampled = valid[0].resampled_by
-        scores = [run.metrics["scores"]["valid"]["mean_pearson"] for run in members]
+        scores = [run.metrics.scores["valid"].primary for run in members]
         cell = _cell(scores, paper["valid"], valid[0].interval.low, valid[0].interval.high)
         test = None
         if labels is not None:
             found = [evaluate(workspace, run, "test", labels=labels) for run in members]
             ends = found[0].interval
             test = _cell([one.scores.primary for one in found], paper["test"], ends.low, ends.high)
-        rows.append(SystemRow(name, members[0].config["split"], cell, test))
-    official = [run for run in runs if run.config["system"] == "F2"]
+        rows.append(SystemRow(name, members[0].record.split or "", cell, test))
+    official = [run for run in runs if run.record.system == "F2"]
     modalities = tuple(_alone(workspace, official, modality) for modality in TABLE_4)
     return Reproduction(tuple(rows), modalities, tuple(runs), workspace.simulated, resampled)
 

@@ -23,7 +23,7 @@ from abawkit.evaluation.combine import Fitted
 from abawkit.fileio import digest_file, read_json
 from abawkit.layout.folder import ChallengeFolder
 from abawkit.progress import SILENT, Progress
-from abawkit.runs.run import Run
+from abawkit.runs.run import Ensemble, Run
 from abawkit.submission.coverage import base_runs
 from abawkit.submission.form import examine, read_bytes
 from abawkit.submission.record import Change, changes_since, read_record, versions
@@ -119,35 +119,35 @@ def verify_submission(workspace: Workspace, path: Path, *, progress: Progress = 
     """
     task, data = workspace.task, read_bytes(path)
     record = read_record(path)
-    form, changes = record["form"], []
-    file = examine(data, path, task, int_ids=form["int_ids"])
+    form, changes = record.form, []
+    file = examine(data, path, task, int_ids=form.int_ids)
     official = load_official(ChallengeFolder.open(workspace.data, task)).test_ids
     ids: Sequence[str] = sorted(file.ids)
-    if digest_file(path) != record["sha256"]:
+    if digest_file(path) != record.sha256:
         changes.append(Change("file", path.name, f"{path.name} was changed after it was written"))
         ids = official  # its own ids may be among what was changed
     if told := _other_clips(file.ids, official):
         changes.append(Change("clips", path.name, told))
     changes += changes_since(workspace, record, ids)
-    tolerance = max(TOLERANCE, 1.5 * 10.0 ** -form["decimals"])
+    tolerance = max(TOLERANCE, 1.5 * 10.0**-form.decimals)
     again, apart, members = b"", None, {}
     try:
-        run = Run.open(workspace.runs / Path(record["run"]).name)
+        run = Run.open(workspace.runs / Path(record.run).name)
         predicted = _predicted(workspace, run, ids, progress)
         made = combined(workspace, run, predicted)
     except AbawkitError as error:
-        changes.append(Change("predictions", record["run"], f"it cannot be made again: {error}"))
+        changes.append(Change("predictions", record.run, f"it cannot be made again: {error}"))
     else:
         members = {name: _beside_saved(workspace, name, values, ids) for name, values in predicted.items()}
         for name, one in members.items():
             if one.differ:
                 changes.append(Change("predictions", name, f"{name} predicted anew is not what it saved: {one.words}"))
-        made = np.clip(made, *task.value_range) if form["clip"] else made
-        again = render(task, ids, made, int_ids=form["int_ids"], decimals=form["decimals"]).encode()
-        other = examine(again, path, task, int_ids=form["int_ids"])
+        made = np.clip(made, *task.value_range) if form.clip else made
+        again = render(task, ids, made, int_ids=form.int_ids, decimals=form.decimals).encode()
+        other = examine(again, path, task, int_ids=form.int_ids)
         apart = _apart(file.values, other.values, file.ids, other.ids, task, tolerance)
     now = versions()
-    differ = {name: (then, now.get(name)) for name, then in record["versions"].items() if then != now.get(name)}
+    differ = {name: (then, now.get(name)) for name, then in record.versions.items() if then != now.get(name)}
     return Verified(path, again == data, apart, tolerance, members, tuple(changes), differ)
 
 
@@ -170,9 +170,9 @@ def _predicted(workspace: Workspace, run: Run, ids: Sequence[str], progress: Pro
     device = pick_device(workspace.settings.training.device)
     made = {}
     for member in base_runs(workspace, run):
-        clips = load_clips(run_stores(workspace, member.config), ids)
+        clips = load_clips(run_stores(workspace, member.model), ids)
         with progress.task(f"predict {member.name}", len(clips)) as bar:
-            table = predict_table(member.path, member.config, clips, workspace.task, device)
+            table = predict_table(member.path, member.model, clips, workspace.task, device)
             bar.advance(len(clips))
         made[member.name] = table.loc[list(ids), list(workspace.task.targets)].to_numpy(np.float64)
     return made
@@ -189,12 +189,12 @@ def combined(workspace: Workspace, run: Run, predicted: Mapping[str, Array]) -> 
     Raises:
         AbawkitError: A member is gone, or what combines them is damaged.
     """
-    if not run.is_ensemble:
+    if not isinstance(run, Ensemble):
         return predicted[run.name]
     path = run.path / "weights.json"
     record = read_json(path, "the weights of an ensemble")
     try:
-        averaged = run.config["averaged"]
+        averaged = run.record.averaged
         members = [
             np.mean([combined(workspace, Run.open(workspace.runs / one), predicted) for one in averaged[name]], axis=0)
             for name in record.pop("members")

@@ -1,13 +1,13 @@
-"""``abawkit submit --portfolio``: which few entries, sent together, have the best best.
+"""``abawkit submit --portfolio``: which few entries have the highest expected best score.
 
 Only the best of a team's entries counts, so an entry is worth what it may add to the others: much when it is good and
-errs otherwise than they do, little when it says what they say. The rule:
+makes other errors than they do, little when it predicts the same. The rule:
 
 1. The score ``s`` of every candidate is taken on the same held-out clips, and its error, with all correlations, from
    the same bootstrap resamples of them: a covariance ``V``. The test set has N clips where the scores come from n, so
    the scores there are taken to be normal with mean ``s`` and covariance ``V (1 + n / N)``: what is not known of the
    true score, and what chance does on the test clips.
-2. A refit has no score. It stands with its parent's, and its error is ``r`` times its parent's plus an independent one,
+2. A refit has no score. It takes its parent's, and its error is ``r`` times its parent's plus an independent one,
    where ``r`` is the correlation of both predictions of the test clips. That it was trained on more clips is not
    counted, and on equal scores it comes first.
 3. The best is taken first. Then, one by one, what raises the expected maximum of those taken most (10,000 pairs of
@@ -16,7 +16,7 @@ errs otherwise than they do, little when it says what they say. The rule:
    test clips, is left out.
 
 To choose among many by their scores flatters what is chosen: the expected best tells which entries go together, not
-what the leaderboard will say.
+what the leaderboard score will be.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ from abawkit.evaluation.combine import correlations
 from abawkit.evaluation.paired import short
 from abawkit.fileio import digest_file
 from abawkit.metrics import pearson
-from abawkit.runs.run import Run, list_runs
+from abawkit.runs.run import Ensemble, Run, list_runs
 from abawkit.submission.candidates import Candidate, Candidates, find_candidates
 from abawkit.submission.coverage import predicting
 from abawkit.submission.ledger import count_sent, read_ledger
@@ -91,8 +91,8 @@ class Portfolio:
         proposals: In the order in which they were chosen.
         wanted: How many were asked for.
         clips: Number of held-out clips that the scores are of.
-        drawn: What the errors were resampled by, in words.
-        expected: Expected best score of all proposals together.
+        resampling: What the errors were resampled by, in words.
+        expected: Expected best score of all proposals.
         left_out: What was not proposed, and why.
         more: What would add candidates, one sentence each; empty where there are enough.
         sent: How many entries were sent already, and how many may be.
@@ -101,7 +101,7 @@ class Portfolio:
     proposals: tuple[Proposal, ...]
     wanted: int
     clips: int
-    drawn: str
+    resampling: str
     expected: float
     left_out: dict[str, str]
     more: tuple[str, ...]
@@ -113,7 +113,7 @@ class Portfolio:
             "wanted": self.wanted,
             "proposals": [proposal.to_json() for proposal in self.proposals],
             "n": self.clips,
-            "resampled": self.drawn,
+            "resampled": self.resampling,
             "expected_best": self.expected,
             "left_out": self.left_out,
             "more": list(self.more),
@@ -155,7 +155,7 @@ def propose(workspace: Workspace, count: int = 5) -> Portfolio:
         best = np.maximum(best, draws[:, pick])
         for index in [index for index in open_ if index != pick and similar[index, pick] >= NEARLY_THE_SAME]:
             r = short(similar[index, pick], 3)
-            left_out[found[index].name] = f"it says nearly the same as {found[pick].name} (r {r} on the test clips)"
+            left_out[found[index].name] = f"it is nearly the same as {found[pick].name} (r {r} on the test clips)"
             open_.remove(index)
         open_.remove(pick)
     for index in open_:
@@ -168,7 +168,7 @@ def propose(workspace: Workspace, count: int = 5) -> Portfolio:
         proposals,
         count,
         len(candidates.ids),
-        candidates.drawn.words,
+        candidates.resampling.words,
         float(best.mean()) if chosen else float("nan"),
         left_out,
         _more(found) if len(chosen) < count else (),
@@ -198,14 +198,14 @@ def draw_scores(scores: Array, resampled: Array, agrees: Array, share: float, *,
     spread = np.cov(kept, rowvar=False).reshape(count, count) if len(kept) > 1 else np.zeros((count, count))
     values, vectors = np.linalg.eigh(spread * (1 + share))
     root = vectors * np.sqrt(np.maximum(values, 0))
-    common, alone = np.random.default_rng(seed).standard_normal((2, _PAIRS, count))
+    common, independent = np.random.default_rng(seed).standard_normal((2, _PAIRS, count))
     r = np.clip(agrees, -1, 1)
-    errors = r * (common @ root.T) + np.sqrt(1 - r * r) * np.linalg.norm(root, axis=1) * alone
+    errors = r * (common @ root.T) + np.sqrt(1 - r * r) * np.linalg.norm(root, axis=1) * independent
     return np.asarray(scores + np.concatenate([errors, -errors]))
 
 
 def _not_sent(workspace: Workspace, candidates: Candidates, left_out: dict[str, str]) -> list[int]:
-    """Returns which candidates say something else than every submission that was sent; the others are noted."""
+    """Returns the candidates that differ from every submission that was sent; ``left_out`` names the others."""
     sent = {entry.sha256 for entry in read_ledger(workspace) if entry.sent}
     kept = dict(enumerate(candidates.found))
     for path in earlier_files(workspace) if sent else ():
@@ -218,7 +218,7 @@ def _not_sent(workspace: Workspace, candidates: Candidates, left_out: dict[str, 
         for index, one in list(kept.items()):
             r = float(np.mean(pearson(one.test[rows], theirs))) if len(rows) > 1 else 0.0
             if r >= NEARLY_THE_SAME:
-                left_out[one.name] = f"it says nearly the same as {path.name}, which was sent (r {short(r, 3)})"
+                left_out[one.name] = f"it is nearly the same as {path.name}, which was sent (r {short(r, 3)})"
                 del kept[index]
     return list(kept)
 
@@ -226,12 +226,12 @@ def _not_sent(workspace: Workspace, candidates: Candidates, left_out: dict[str, 
 def _proposal(workspace: Workspace, one: Candidate, before: Sequence[int], gain: float, similar: Array) -> Proposal:
     run, seeds = one.runs[0], len(one.runs)
     if one.parents:
-        stand = "it stands with that of" if seeds == 1 else "the mean stands with that of"
+        stand = "it takes that of" if seeds == 1 else "their mean takes that of"
         many = "a refit" if seeds == 1 else f"{seeds} refits"
         what = f"{many} on all labelled clips, without a score of its own: {stand} {', '.join(one.parents)}"
-    elif run.is_ensemble:
-        what = f"an ensemble of {len(run.config['members'])} runs by {run.metrics['method']}, its score cross-fitted"
-    elif run.origin or run.config["kind"] == "import":
+    elif isinstance(run, Ensemble):
+        what = f"an ensemble of {len(run.record.members)} runs by {run.metrics.method}, its score cross-fitted"
+    elif run.record.kind == "import":
         what = "an imported run"
     else:
         what = f"the mean of {seeds} seeds" if seeds > 1 else "a single run"
@@ -242,10 +242,10 @@ def _proposal(workspace: Workspace, one: Candidate, before: Sequence[int], gain:
         place = list(before).index(nearest) + 1
         adds = f"adds {short(gain)}" if gain >= 0.00005 else "adds hardly anything"
         why = f"{adds} to the expected best; r {short(similar[nearest], 3)} with entry {place}, the nearest"
-    together = tuple(float(similar[index]) for index in before)
+    with_others = tuple(float(similar[index]) for index in before)
     names = tuple(each.name for each in one.runs)
     return Proposal(
-        one.name, names, one.score, one.parents, gain, together, f"{what}; {why}", _commands(workspace, one)
+        one.name, names, one.score, one.parents, gain, with_others, f"{what}; {why}", _commands(workspace, one)
     )
 
 
@@ -254,24 +254,24 @@ def _commands(workspace: Workspace, one: Candidate) -> tuple[str, ...]:
         return (_submit(one.runs[0]),)
     names = sorted(run.name for run in one.runs)
     for run in list_runs(workspace):
-        if run.is_ensemble and sorted(predicting(run)) == names and len(run.config["averaged"]) == 1:
+        if isinstance(run, Ensemble) and sorted(predicting(run)) == names and len(run.record.averaged) == 1:
             return (_submit(run),)
     file = f"submissions/{one.name.replace(' ', '-')}{'' if one.parents else f'-{len(names)}seeds'}.csv"
     return f"abawkit ensemble {' '.join(names)} --method mean", f"abawkit submit --out {file}"
 
 
 def _submit(run: Run) -> str:
-    option = "--ensemble" if run.is_ensemble else "--run"
+    option = "--ensemble" if isinstance(run, Ensemble) else "--run"
     return f"abawkit submit {option} {run.name} --out submissions/{run.name}.csv"
 
 
 def _more(found: Sequence[Candidate]) -> tuple[str, ...]:
-    said = ["another system differs more than another seed does: abawkit systems list"]
-    trained = [one for one in found if one.runs[0].config["kind"] == "run"]
+    hints = ["another system differs more than another seed does: abawkit systems list"]
+    trained = [one for one in found if one.runs[0].record.kind == "run"]
     own = [one for one in trained if not one.parents]
     if own and len(own) == len(trained):
         best = max(own, key=lambda one: one.score.value).runs[0].name
-        said.append(f"a refit on all labelled clips: abawkit train --refit {best}")
-    if len(own) > 1 and not any(one.runs[0].is_ensemble for one in found):
-        said.append("an ensemble: abawkit ensemble")
-    return tuple(said)
+        hints.append(f"a refit on all labelled clips: abawkit train --refit {best}")
+    if len(own) > 1 and not any(isinstance(one.runs[0], Ensemble) for one in found):
+        hints.append("an ensemble: abawkit ensemble")
+    return tuple(hints)

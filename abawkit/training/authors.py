@@ -17,7 +17,6 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from abawkit import __version__
 from abawkit.data.splits.files import NOT_SAFE, Split
 from abawkit.data.splits.resplit import find_split
 from abawkit.device import pick_device
@@ -25,10 +24,11 @@ from abawkit.errors import AbawkitError, UsageError
 from abawkit.features.foreign.tensors import load_tensors
 from abawkit.features.spec import MODALITIES, Modality
 from abawkit.features.store import FeatureStore, choose_store
-from abawkit.fileio import digest_file, digest_json, locked, storage_errors, write_json
+from abawkit.fileio import digest_file, digest_json, locked, storage_errors
 from abawkit.metrics import score
 from abawkit.models.encoders import EncoderConfig
 from abawkit.progress import SILENT, Progress
+from abawkit.runs.records import METRICS, TOOL, CheckpointClaims, ClipIds, ImportRecord, RunMetrics, SideScores
 from abawkit.runs.run import Run
 from abawkit.systems.loader import Hyperparameters, System
 from abawkit.training.checkpoint import save_weights
@@ -102,30 +102,29 @@ def import_run(
     stores = {modality: _store(workspace, modality, features or {}) for modality in wanted}
     encoders, hidden, weights = _fit_together(fusion, stages, stores, len(workspace.task.targets))
     chosen = None if split is None else find_split(workspace, "2:1", split)
-    config = _config(workspace, checkpoints, chosen, stores, encoders, hidden) | {
-        "heads": list(stages),
-        "fusion": fusion is not None,
-    }
-    path = workspace.runs / f"imported-{split or 'untold'}-{digest_json(config)[:8]}"
-    if (path / "metrics.json").exists():
+    record = _record(workspace, checkpoints, chosen, stores, encoders, hidden)
+    record = record.model_copy(update={"heads": list(stages), "fusion": fusion is not None})
+    path = workspace.runs / f"imported-{split or 'untold'}-{digest_json(record.to_json())[:8]}"
+    if (path / METRICS).exists():
         progress.say(f"{path.name} is already there")
         return Run.open(path)
-    told = {c.path.name: {"epoch": c.epoch, "best_pearson": c.best} for c in checkpoints}
+    claims = {c.path.name: CheckpointClaims(epoch=c.epoch, best_pearson=c.best) for c in checkpoints}
     device = pick_device(workspace.settings.training.device)
     with locked(path, "importing this run"), storage_errors(path):
-        write_json(path / "config.json", config)
-        clips: dict[str, Any] = {"train": [], "valid": []}
+        record.write(path)
+        clips = ClipIds(train=(), valid=())
         if chosen is not None:
-            clips = {"train": chosen.train.ids, "valid": chosen.valid.ids}
-            write_json(path / "env.json", describe(path, device, stores, chosen))
-        write_json(path / "clips.json", clips)
+            clips = ClipIds(train=chosen.train.ids, valid=chosen.valid.ids)
+            describe(path, device, stores, chosen).write(path)
+        clips.write(path)
         save_weights(path / "model.safetensors", weights)
-        run = Run(path, config, {"scores": {}, "files": told})
+        metrics = RunMetrics(scores={}, files=claims)
+        run = Run(path, record, metrics)
         valid = predict(workspace, run, "valid", progress=progress)
         if chosen is not None:
             scores = score(workspace.task, chosen.valid.values, valid.of(chosen.valid.ids))
             scores.require_defined(path.name)
-            run.metrics["scores"]["valid"] = scores.to_json()
+            metrics = metrics.model_copy(update={"scores": {"valid": SideScores.of(scores)}})
             best = (fusion or checkpoints[0]).best
             if best is not None and not abs(scores.primary - best) <= _FAR:
                 progress.say(
@@ -133,7 +132,7 @@ def import_run(
                     f"{best:.4f}: it was trained on other features, or chosen on another split"
                 )
         _predict_test(workspace, run, stores, progress)
-        write_json(path / "metrics.json", run.metrics)
+        metrics.write(path)
     return Run.open(path)
 
 
@@ -311,14 +310,14 @@ def _tensor(value: Any) -> Tensor:
     return torch.from_numpy(np.array(value, dtype=np.float32))
 
 
-def _config(
+def _record(
     workspace: Workspace,
     checkpoints: Sequence[_Checkpoint],
     split: Split | None,
     stores: Mapping[Modality, FeatureStore],
     encoders: Mapping[Modality, EncoderConfig],
     size: int | None,
-) -> dict[str, Any]:
+) -> ImportRecord:
     names = " and ".join(c.path.name for c in checkpoints)
     origin = f"imported from {names}; " + (
         "nobody said which clips it was trained on"
@@ -333,25 +332,25 @@ def _config(
     )
     ratio = "2:1" if split is None else split.ratio
     system = System("imported", "a checkpoint of the authors' script", ratio, tuple(encoders), hyper, {}, origin)
-    return {
-        "kind": "import",
-        "format": 1,
-        "task": workspace.task.name,
-        "system": system.name,
-        "split": None if split is None else split.name,
-        "seed": None,
-        "ratio": ratio,
-        "definition": system.to_json(),
-        "features": {modality: store.path.name for modality, store in stores.items()},
-        "signatures": {modality: store.spec.signature for modality, store in stores.items()},
-        "encoders": {modality: asdict(encoder) for modality, encoder in encoders.items()},
-        "files": {c.path.name: digest_file(c.path) for c in checkpoints},
-        "scorable": split is not None,
-        "origin": origin,
-        "subject_safe": split is not None and split.subject_safe,
-        "subject_note": NOT_SAFE if split is None else split.note,
-        "tool": f"abawkit {__version__}",
-    }
+    return ImportRecord(
+        kind="import",
+        format=1,
+        task=workspace.task.name,
+        system=system.name,
+        split=None if split is None else split.name,
+        seed=None,
+        ratio=ratio,
+        definition=system.to_json(),
+        features={modality: store.path.name for modality, store in stores.items()},
+        signatures={modality: store.spec.signature for modality, store in stores.items()},
+        encoders={modality: asdict(encoder) for modality, encoder in encoders.items()},
+        files={c.path.name: digest_file(c.path) for c in checkpoints},
+        scorable=split is not None,
+        origin=origin,
+        subject_safe=split is not None and split.subject_safe,
+        subject_note=NOT_SAFE if split is None else split.note,
+        tool=TOOL,
+    )
 
 
 def _predict_test(workspace: Workspace, run: Run, stores: Mapping[Modality, FeatureStore], progress: Progress) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save
@@ -14,6 +13,7 @@ from abawkit.errors import AbawkitError
 from abawkit.fileio import atomic_path
 from abawkit.models.encoders import EncoderConfig, UnimodalModel
 from abawkit.models.fusion import FusionConfig, FusionModel
+from abawkit.runs.records import ModelRecord
 from abawkit.systems.loader import Hyperparameters
 
 
@@ -61,7 +61,7 @@ def save_run_model(path: Path, model: FusionModel, stages: Mapping[str, Mapping[
 
 
 def load_run_model(
-    path: Path, config: Mapping[str, Any], targets: int
+    path: Path, record: ModelRecord, targets: int
 ) -> tuple[FusionModel | None, dict[str, UnimodalModel]]:
     """Returns a run's fusion model and the unimodal models of its stages, in eval mode.
 
@@ -69,16 +69,19 @@ def load_run_model(
 
     Args:
         path: The run's ``model.safetensors``.
-        config: The run's ``config.json``.
+        record: The run's ``config.json``.
         targets: Number of targets.
 
     Raises:
         AbawkitError: ``path`` is no model file of this run.
     """
-    encoders = {modality: EncoderConfig(**encoder) for modality, encoder in config["encoders"].items()}
-    hyper = Hyperparameters(**config["definition"]["hyperparameters"])
-    model = FusionModel(fusion_config(hyper, encoders, targets)) if config.get("fusion", True) else None
-    stages = {modality: UnimodalModel(encoders[modality], targets) for modality in config.get("heads", encoders)}
+    encoders: dict[str, EncoderConfig] = {
+        modality: EncoderConfig(**encoder) for modality, encoder in record.encoders.items()
+    }
+    hyper = Hyperparameters(**record.definition["hyperparameters"])
+    model = FusionModel(fusion_config(hyper, encoders, targets)) if record.fusion else None
+    heads = encoders if record.heads is None else record.heads
+    stages = {modality: UnimodalModel(encoders[modality], targets) for modality in heads}
     weights = load_weights(path)
     if model is not None:
         load_state(model, {key: value for key, value in weights.items() if not key.startswith("stage.")}, path)

@@ -7,7 +7,6 @@ import shutil
 import sys
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -16,10 +15,11 @@ from abawkit import __version__
 from abawkit.data.splits.files import Split
 from abawkit.features.spec import Modality
 from abawkit.features.store import FeatureStore
+from abawkit.runs.records import Environment
 from abawkit.training.compiled import threads_allowed
 
 
-def describe(folder: Path, device: str, stores: Mapping[Modality, FeatureStore], split: Split) -> dict[str, Any]:
+def describe(folder: Path, device: str, stores: Mapping[Modality, FeatureStore], split: Split) -> Environment:
     """Returns versions, device, threads, hashes of the features, the split's record and the command.
 
     Args:
@@ -28,17 +28,17 @@ def describe(folder: Path, device: str, stores: Mapping[Modality, FeatureStore],
         stores: The feature stores that are read.
         split: The split.
     """
-    return {
-        "abawkit": __version__,
-        "python": sys.version.split()[0],
-        "torch": torch.__version__,
-        "numpy": np.__version__,
-        "platform": platform.platform(),
-        "device": device,
-        "device_name": torch.cuda.get_device_name(device) if device != "cpu" else platform.processor(),
-        "threads": threads_allowed(),
-        "features": {modality: store.content_digest(store.ids) for modality, store in stores.items()},
-        "split": split.record,
-        "command": [Path(sys.argv[0]).name, *sys.argv[1:]],
-        "free_disk_bytes": shutil.disk_usage(folder).free,
-    }
+    return Environment(
+        abawkit=__version__,
+        python=sys.version.split()[0],
+        torch=str(torch.__version__),
+        numpy=np.__version__,
+        platform=platform.platform(),
+        device=device,
+        device_name=torch.cuda.get_device_name(device) if device != "cpu" else platform.processor(),
+        threads=threads_allowed(),
+        features={modality: store.content_digest(store.ids) for modality, store in stores.items()},
+        split=split.record,
+        command=[Path(sys.argv[0]).name, *sys.argv[1:]],
+        free_disk_bytes=shutil.disk_usage(folder).free,
+    )

@@ -13,7 +13,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from abawkit.challenge import Task
+from abawkit.challenge import Side, Task
 from abawkit.data.labels import load_official
 from abawkit.data.splits.resplit import find_split
 from abawkit.device import pick_device
@@ -22,7 +22,9 @@ from abawkit.features.spec import Modality
 from abawkit.features.store import FeatureStore
 from abawkit.layout.folder import ChallengeFolder
 from abawkit.progress import SILENT, Progress
-from abawkit.runs.run import Predictions, Run, Side, write_predictions
+from abawkit.runs.predictions import Predictions, write_predictions
+from abawkit.runs.records import ModelRecord
+from abawkit.runs.run import Run
 from abawkit.training.batches import ClipData, load_clips, row_batches
 from abawkit.training.checkpoint import load_run_model
 from abawkit.training.placement import EVALUATION_BATCH, passing
@@ -34,7 +36,7 @@ def predict(workspace: Workspace, run: Run, on: Side = "test", *, progress: Prog
 
     Args:
         workspace: The workspace.
-        run: A trained run; an ensemble has no model, it is made anew from its members.
+        run: A trained run; an ensemble has no model, it is made again from its members.
         on: ``valid`` (of the run's split) or ``test`` (the challenge folder's test clips).
         progress: What to report to.
 
@@ -42,12 +44,10 @@ def predict(workspace: Workspace, run: Run, on: Side = "test", *, progress: Prog
         UsageError: The run is an ensemble, or there are no test clips.
         AbawkitError: Features are missing or of another signature, or the model file is not ours.
     """
-    if run.is_ensemble:
-        todo = "predict with its members, then: abawkit ensemble"
-        raise UsageError("an ensemble has no model of its own", got=run.name, todo=todo)
+    record = run.model
     ids: Sequence[str]
     if on == "valid":
-        split = find_split(workspace, run.config["ratio"], run.config["split"])
+        split = find_split(workspace, record.ratio, record.split)
         # Without the truth, nothing that reads the file can score a run that may know these clips.
         ids, truth = split.valid.ids, split.valid.values if run.is_scorable else None
     else:
@@ -55,9 +55,9 @@ def predict(workspace: Workspace, run: Run, on: Side = "test", *, progress: Prog
         if not ids:
             raise UsageError("there are no test clips yet", path=workspace.data, todo="add them, then: abawkit extract")
     device = pick_device(workspace.settings.training.device)
-    clips = load_clips(run_stores(workspace, run.config), ids, truth)
+    clips = load_clips(run_stores(workspace, record), ids, truth)
     with progress.task(f"predict {on}", len(clips)) as bar:
-        table = predict_table(run.path, run.config, clips, workspace.task, device)
+        table = predict_table(run.path, record, clips, workspace.task, device)
         bar.advance(len(clips))
     write_predictions(run.path / "predictions" / f"{on}.csv", table)
     return run.predictions(on, workspace.task)
@@ -68,43 +68,43 @@ def test_ids(workspace: Workspace) -> tuple[str, ...]:
     return tuple(load_official(ChallengeFolder.open(workspace.data, workspace.task)).test_ids)
 
 
-def run_stores(workspace: Workspace, config: dict[str, Any]) -> dict[Modality, FeatureStore]:
+def run_stores(workspace: Workspace, record: ModelRecord) -> dict[Modality, FeatureStore]:
     """Returns the feature stores that a run was trained on.
 
     Raises:
         AbawkitError: A store is gone, has another signature, or lacks a shard.
     """
     stores: dict[Modality, FeatureStore] = {}
-    for modality, folder in config["features"].items():
+    for modality, folder in record.features.items():
         store = FeatureStore.open(workspace.features / modality / folder)
-        expected = config["signatures"][modality]
+        expected = record.signatures[modality]
         if store.spec.signature != expected:
             raise AbawkitError(
                 f"the {modality} features are not those that the run was trained on",
                 path=store.path,
                 got=store.spec.signature,
                 expected=expected,
-                todo="abawkit extract with the settings of that run, or train anew",
+                todo="abawkit extract with the settings of that run, or train again",
             )
         store.require_whole()
         stores[modality] = store
     return stores
 
 
-def predict_table(path: Path, config: dict[str, Any], clips: ClipData, task: Task, device: str) -> pd.DataFrame:
-    """Returns the prediction table of the clips (see :mod:`abawkit.runs.run`), indexed by id.
+def predict_table(path: Path, record: ModelRecord, clips: ClipData, task: Task, device: str) -> pd.DataFrame:
+    """Returns the prediction table of the clips (see :mod:`abawkit.runs.predictions`), indexed by id.
 
     Args:
         path: The run's folder, for its model file.
-        config: The run's ``config.json``.
+        record: The run's ``config.json``.
         clips: Features, and the truth where it is known.
         task: The challenge track.
         device: Where to compute.
     """
-    model, stages = load_run_model(path / "model.safetensors", config, len(task.targets))
+    model, stages = load_run_model(path / "model.safetensors", record, len(task.targets))
     if model is not None:
         model.to(device)
-    modalities: list[Modality] = list(config["encoders"])
+    modalities: list[Modality] = list(record.encoders)
     blocks: dict[str, list[NDArray[np.float64]]] = {}
 
     def keep(prefix: str, values: Tensor) -> None:

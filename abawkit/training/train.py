@@ -20,10 +20,22 @@ from abawkit.device import pick_device
 from abawkit.errors import AbawkitError, UsageError
 from abawkit.features.spec import Modality, Status
 from abawkit.features.store import FeatureStore, choose_store
-from abawkit.fileio import digest_json, locked, storage_errors, write_json
+from abawkit.fileio import digest_json, locked, storage_errors
 from abawkit.metrics import score
 from abawkit.progress import SILENT, Progress
-from abawkit.runs.run import Run, write_predictions
+from abawkit.runs.predictions import write_predictions
+from abawkit.runs.records import (
+    METRICS,
+    ClipIds,
+    MissingRecord,
+    ModelRecord,
+    ParentScores,
+    RunMetrics,
+    SideScores,
+    StageSummary,
+    TrainedRecord,
+)
+from abawkit.runs.run import Run
 from abawkit.systems.loader import Hyperparameters, System, load_system
 from abawkit.training.batches import load_clips
 from abawkit.training.checkpoint import save_run_model
@@ -149,12 +161,13 @@ def refit(workspace: Workspace, parent: Run, *, progress: Progress = SILENT) -> 
         UsageError: ``parent`` is an ensemble, imported, or itself a refit.
         AbawkitError: Its split or its features are not those that it was trained on, or the training failed.
     """
-    if parent.config["kind"] != "run" or parent.parent is not None:
+    record = parent.record
+    if not isinstance(record, TrainedRecord) or parent.parent is not None:
         raise UsageError("only a run that was trained here can be refitted", got=parent.name, todo="abawkit runs list")
-    hyper = parent.config["definition"]["hyperparameters"]
-    system = load_system(parent.config["system"], hyper)
-    split = find_split(workspace, parent.config["ratio"], parent.config["split"])
-    stores = run_stores(workspace, parent.config)
+    hyper = record.definition["hyperparameters"]
+    system = load_system(record.system, hyper)
+    split = find_split(workspace, record.ratio, record.split)
+    stores = run_stores(workspace, record)
     kept, dropped = _without_incomplete(split, stores, system.hyperparameters.missing)
     if set(kept.train.ids) != parent.train_ids or set(kept.valid.ids) != set(parent.valid_ids):
         todo = f"abawkit train --system {system.name}, then refit that run"
@@ -164,10 +177,10 @@ def refit(workspace: Workspace, parent: Run, *, progress: Progress = SILENT) -> 
     )
     whole = replace(kept, train=everyone, valid=kept.valid.subset(()))
     replay = {
-        stage: tuple(row["lr"] for row in parent.history(stage)[: summary["best_epoch"]])
-        for stage, summary in parent.metrics["stages"].items()
+        stage: tuple(row["lr"] for row in parent.history(stage)[: summary.best_epoch])
+        for stage, summary in parent.metrics.stages.items()
     }
-    return _train(_Order(workspace, system, whole, stores, parent.config["seed"], dropped, (parent, replay)), progress)
+    return _train(_Order(workspace, system, whole, stores, record.seed, dropped, (parent, replay)), progress)
 
 
 @dataclass(frozen=True)
@@ -296,36 +309,35 @@ def _train(order: _Order, progress: Progress) -> Run:
         return _train_run(work, None if order.parent is None else order.parent[0])
 
 
-def _config(work: Work, parent: Run | None, records: Mapping[Modality, Any]) -> dict[str, Any]:
-    config = {
-        "kind": "run",
-        "format": 1,
-        "task": work.task.name,
-        "system": work.system.name,
-        "split": work.split.name,
-        "seed": work.seed,
-        "ratio": work.system.ratio,
-        "definition": work.system.to_json(),
-        "stages": {modality: digest_json(record)[:12] for modality, record in records.items()},
-        "features": {modality: store.path.name for modality, store in work.stores.items()},
-        "signatures": {modality: store.spec.signature for modality, store in work.stores.items()},
-        "encoders": {modality: asdict(work.encoder(modality)) for modality in work.stores},
-        "missing": {"policy": work.hyper.missing, "dropped": dict(work.dropped)},
-        "subject_safe": work.split.subject_safe,
-        "simulated": any(store.spec.simulated for store in work.stores.values()),
-    }
-    if parent is not None:
-        config |= {"parent": parent.name, "scorable": False}
-    return config
+def _record(work: Work, parent: Run | None, records: Mapping[Modality, Any]) -> TrainedRecord:
+    record = TrainedRecord(
+        kind="run",
+        format=1,
+        task=work.task.name,
+        system=work.system.name,
+        split=work.split.name,
+        seed=work.seed,
+        ratio=work.system.ratio,
+        definition=work.system.to_json(),
+        stages={modality: digest_json(record)[:12] for modality, record in records.items()},
+        features={modality: store.path.name for modality, store in work.stores.items()},
+        signatures={modality: store.spec.signature for modality, store in work.stores.items()},
+        encoders={modality: asdict(work.encoder(modality)) for modality in work.stores},
+        missing=MissingRecord(policy=work.hyper.missing, dropped=dict(work.dropped)),
+        subject_safe=work.split.subject_safe,
+        subject_note=work.split.note,
+        simulated=any(store.spec.simulated for store in work.stores.values()),
+    )
+    return record if parent is None else record.model_copy(update={"parent": parent.name, "scorable": False})
 
 
 def _train_run(work: Work, parent: Run | None) -> Run:
     records = {modality: work.stage_record(modality) for modality in work.stores}
-    config = _config(work, parent, records)
-    signature = digest_json({"config": config, "version": TRAINING_VERSION})
+    record = _record(work, parent, records)
+    signature = digest_json({"config": record.identity(), "version": TRAINING_VERSION})
     name = f"{work.system.name}-{work.split.name}-s{work.seed}-{signature[:8]}"
     path = work.workspace.runs / (name if parent is None else f"refit-{name}")
-    if (path / "metrics.json").exists():
+    if (path / METRICS).exists():
         work.progress.say(f"{path.name} is already finished")
         return Run.open(path)
     settings = work.workspace.settings.training
@@ -336,10 +348,9 @@ def _train_run(work: Work, parent: Run | None) -> Run:
         storage_errors(path),
         tracked(trackers, path, told, work.progress) as tracking,
     ):
-        # The words are not part of the signature: other words make no other run.
-        write_json(path / "config.json", config | {"subject_note": work.split.note})
-        write_json(path / "env.json", describe(path, work.device, work.stores, work.split))
-        write_json(path / "clips.json", {"train": work.split.train.ids, "valid": work.split.valid.ids})
+        record.write(path)
+        describe(path, work.device, work.stores, work.split).write(path)
+        ClipIds(train=work.split.train.ids, valid=work.split.valid.ids).write(path)
         work = replace(work, progress=Log(work.progress, path / "train.log"), tracking=tracking)
         if any(work.dropped.values()):
             gone = ", ".join(f"{count} of {side}" for side, count in work.dropped.items())
@@ -348,22 +359,24 @@ def _train_run(work: Work, parent: Run | None) -> Run:
         fitted, model = fusion_stage(work, path, signature, stages)
         save_run_model(path / "model.safetensors", model, {m: stage.weights for m, stage in stages.items()})
         summaries = {modality: stage.summary for modality, stage in stages.items()} | {"fusion": summary_of(fitted)}
-        metrics: dict[str, Any] = {"scores": {}, "stages": summaries}
+        metrics = RunMetrics(scores={}, stages={stage: StageSummary(**summary) for stage, summary in summaries.items()})
         if work.valid is not None:
-            table = predict_table(path, config, work.valid, work.task, work.device)
+            table = predict_table(path, record, work.valid, work.task, work.device)
             write_predictions(path / "predictions" / "valid.csv", table)
             prediction = table[list(work.task.targets)].to_numpy(np.float64)
-            metrics["scores"]["valid"] = score(work.task, work.split.valid.values, prediction).to_json()
+            scores = score(work.task, work.split.valid.values, prediction)
+            metrics = metrics.model_copy(update={"scores": {"valid": SideScores.of(scores)}})
         if parent is not None:
-            metrics["parent"] = {"run": parent.name, "scores": parent.metrics["scores"]}
-        _predict_test(work, path, config)
+            scored = ParentScores(run=parent.name, scores=parent.metrics.scores)
+            metrics = metrics.model_copy(update={"parent": scored})
+        _predict_test(work, path, record)
         # Last: with this file the run is finished. The training state is no longer needed then.
-        write_json(path / "metrics.json", metrics)
+        metrics.write(path)
         (path / "state.pt").unlink(missing_ok=True)
     return Run.open(path)
 
 
-def _predict_test(work: Work, path: Path, config: dict[str, Any]) -> None:
+def _predict_test(work: Work, path: Path, record: ModelRecord) -> None:
     """Predicts the test clips that are there now; those that come later are ``abawkit predict``'s."""
     ids = test_ids(work.workspace)
     absent = [clip for clip in ids if any(clip not in store for store in work.stores.values())]
@@ -373,5 +386,5 @@ def _predict_test(work: Work, path: Path, config: dict[str, Any]) -> None:
         work.progress.say(f"{len(absent)} of {len(ids)} test clips have no features yet: {todo}")
     elif ids:
         clips = load_clips(work.stores, ids)
-        table = predict_table(path, config, clips, work.task, work.device)
+        table = predict_table(path, record, clips, work.task, work.device)
         write_predictions(path / "predictions" / "test.csv", table)
