@@ -49,11 +49,11 @@ def submit(
         Path | None, typer.Option("--sent", help="Enter in the ledger that this file was sent.", show_default=False)
     ] = None,
     score: Annotated[
-        float | None, typer.Option("--score", help="With --sent: what the leaderboard said.", show_default=False)
+        float | None, typer.Option("--score", help="With --sent: its leaderboard score.", show_default=False)
     ] = None,
     portfolio: Annotated[
         int | None,
-        typer.Option("--portfolio", min=1, help="Propose so many different entries instead.", show_default=False),
+        typer.Option("--portfolio", min=1, help="Propose this many different entries instead.", show_default=False),
     ] = None,
     workspace: WorkspaceOption = None,
     as_json: JsonOption = False,
@@ -147,22 +147,22 @@ def _verify(opened: Workspace, file: Path, as_json: bool) -> None:
 def _show_verified(found: Verified, file: Path) -> None:
     from abawkit.cli import console
 
-    for name, apart in found.members.items():
-        if not apart.differ:
-            told = f"within {apart.largest:.2g} of what it saved" if apart.values else "it saved none to compare"
-            console.say(f"{name} predicted anew: {told}")
+    for name, one in found.members.items():
+        if not one.differ:
+            outcome = f"within {one.largest:.2g} of what it saved" if one.values else "it saved none to compare"
+            console.say(f"{name} predicted again: {outcome}")
     for change in found.changes:
         console.say(change.message, "yellow")
     for name, (then, now) in found.versions.items():
         console.say(f"{name} was {then or 'not there'}, now {now or 'not there'}", "dim")
     if found.same:
         console.say(f"{file} was made again, byte for byte")
-    elif found.apart is not None and found.apart.differ:
-        console.say(f"not the same: {found.apart.words}", "red")
-    elif found.apart is not None and found.apart.where:
-        told = f"every value within {found.apart.largest:.2g} (up to {found.tolerance:.2g} is rounding)"
-        console.say(f"{file} was made again: {told}")
-    elif found.apart is not None:
+    elif found.values is not None and found.values.differ:
+        console.say(f"not the same: {found.values.words}", "red")
+    elif found.values is not None and found.values.where:
+        largest = f"every value within {found.values.largest:.2g} (up to {found.tolerance:.2g} is rounding)"
+        console.say(f"{file} was made again: {largest}")
+    elif found.values is not None:
         console.say("not the same: the form or the clips differ, the values do not", "red")
 
 
@@ -178,8 +178,8 @@ def _sent(opened: Workspace, file: Path, score: float | None, force: bool, as_js
     screen = console.out()
     screen.print(f"entered in submissions/ledger.csv: {count}{of} entries are sent", soft_wrap=True)
     if allowed is not None and count >= allowed - 1:
-        told = "one entry is left" if count < allowed else "that was the last entry"
-        screen.print(told if count <= allowed else "that is more than the organisers allow", style="yellow")
+        left = "one entry is left" if count < allowed else "that was the last entry"
+        screen.print(left if count <= allowed else "that is more than the organisers allow", style="yellow")
 
 
 def _show_coverage(coverage: RunCoverage) -> None:

@@ -25,11 +25,20 @@ from abawkit.evaluation.crossfit import FOLDS, assign_folds, compare_methods, ou
 from abawkit.evaluation.members import Member, common_truth, find_members, replace_refits
 from abawkit.evaluation.methods import LABEL_FREE, Method, MethodChoice
 from abawkit.evaluation.resampling import Resampling, find_resampling
-from abawkit.fileio import digest_json, locked, storage_errors, write_json
+from abawkit.fileio import digest_json, locked, storage_errors
 from abawkit.metrics import f1, is_constant, pearson, score
 from abawkit.progress import SILENT, Progress
 from abawkit.runs.predictions import write_predictions
-from abawkit.runs.records import METRICS, TOOL, ClipIds, EnsembleMetrics, EnsembleRecord, MethodScores, SideScores
+from abawkit.runs.records import (
+    METRICS,
+    TOOL,
+    WEIGHTS,
+    ClipIds,
+    EnsembleMetrics,
+    EnsembleRecord,
+    MethodScores,
+    SideScores,
+)
 from abawkit.runs.run import Ensemble, Run, list_runs, open_ensemble
 from abawkit.workspace import Workspace
 
@@ -96,8 +105,7 @@ def ensemble(
     with locked(path, "making this ensemble"), storage_errors(path):
         record.write(path)
         _clip_ids(parts).write(path)
-        names = [member.name for member in parts.members]
-        write_json(path / "weights.json", combination.fitted.to_json() | {"members": names})
+        combination.fitted.to_record([member.name for member in parts.members]).write(path / WEIGHTS)
         _write(path, "valid", parts.shared, combination.valid, combination.truth, workspace.task)
         if tests is not None:
             _write(path, "test", tests[0], combination.fitted.predict(tests[1]), None, workspace.task)

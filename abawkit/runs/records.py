@@ -20,6 +20,7 @@ from abawkit.metrics import Scores
 from abawkit.records import Names, Record
 
 CONFIG, METRICS, CLIPS, ENVIRONMENT = "config.json", "metrics.json", "clips.json", "env.json"
+MODEL, WEIGHTS = "model.safetensors", "weights.json"
 TOOL = f"abawkit {__version__}"
 
 Kind = Literal["run", "import", "ensemble"]

@@ -27,12 +27,12 @@ from abawkit.features.store import FeatureStore
 from abawkit.fileio import digest_file
 from abawkit.metrics import score
 from abawkit.records import Record
-from abawkit.runs.records import CLIPS, CONFIG, TOOL, Environment, Kind, read_environment
+from abawkit.runs.records import CLIPS, CONFIG, MODEL, TOOL, WEIGHTS, Environment, Kind, read_environment
 from abawkit.runs.run import Ensemble, Run
 from abawkit.submission.coverage import RunCoverage, base_runs, predicting
 from abawkit.workspace import Workspace
 
-_RUN_FILES = (CONFIG, CLIPS, "model.safetensors", "weights.json")
+_RUN_FILES = (CONFIG, CLIPS, MODEL, WEIGHTS)
 
 Versions = dict[str, str | None]
 
@@ -370,7 +370,7 @@ def _run_changes(run: Run, entry: RunEntry | EnsembleEntry) -> list[Change]:
     now = _files(run)
     for file in sorted(entry.files.keys() | now.keys()):
         if entry.files.get(file) != now.get(file):
-            kind = {"model.safetensors": "model", "weights.json": "weights"}.get(file, "run")
+            kind = {MODEL: "model", WEIGHTS: "weights"}.get(file, "run")
             how = "is gone" if file not in now else "is another one than when the submission was written"
             found.append(Change(kind, run.name, f"{file} of {run.name} {how}"))
     if run.digest() != entry.predictions:

@@ -1,12 +1,10 @@
 """Ways to combine members, against closed forms."""
 
-import json
-
 import numpy as np
 import pytest
 from scipy.optimize import nnls
 
-from abawkit.evaluation.combine import METHODS, Fitted, correlations, fit
+from abawkit.evaluation.combine import METHODS, Fitted, WeightsRecord, correlations, fit
 from abawkit.evaluation.crossfit import Result, assign_folds, compare_methods, out_of_fold, simplest
 from abawkit.metrics import pearson
 
@@ -99,7 +97,8 @@ def test_greedy_is_the_plain_loop_over_the_clips() -> None:
 def test_stored_statistics_predict_new_clips_on_the_label_scale(method: str) -> None:
     members, truth = drawn(1)
     fitted = fit(method, members, truth)
-    again = Fitted.from_json(json.loads(json.dumps(fitted.to_json())))
+    record = fitted.to_record([f"member {index}" for index in range(len(members))])
+    again = Fitted.from_record(WeightsRecord.model_validate_json(record.model_dump_json()))
     new, _ = drawn(2, clips=7)
     assert np.array_equal(again.predict(new), fitted.predict(new))
     made = fitted.predict(members)
