@@ -67,8 +67,8 @@ def compare(
         console.show_table(title, ["target", "difference", "p", "p (Holm)"], rows)
     for difference in found.differences:
         screen.print(difference.verdict, style="bold", markup=False)
-    drawn = found.systems[0].score
-    screen.print(f"{drawn.resamples:,} paired resamples {found.resampling.words}", style="dim", markup=False)
+    resamples = found.systems[0].score.resamples
+    screen.print(f"{resamples:,} paired resamples {found.resampling.words}", style="dim", markup=False)
     if any(len(system.runs) < 2 for system in found.systems):
         note = "the intervals are about the clips; how much a system varies with its seed, more seeds would show"
         screen.print(note, style="dim", markup=False)

@@ -1,4 +1,4 @@
-"""``reproduce``: the paper's systems, and its tables beside what came out."""
+"""``reproduce``: the paper's systems, and its tables beside the results."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def register(app: typer.Typer) -> None:
 
 
 def reproduce(
-    seeds: Annotated[int, typer.Option("--seeds", min=1, help="So many seeds, from --seed on.")] = 1,
+    seeds: Annotated[int, typer.Option("--seeds", min=1, help="Number of seeds, from --seed on.")] = 1,
     labels: Annotated[
         Path | None, typer.Option("--labels", help="Labels of the test clips, where they are known.")
     ] = None,
@@ -39,9 +39,9 @@ def reproduce(
     workspace: WorkspaceOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Train F1 to F5 and show the paper's Tables 5 and 4 beside what came out.
+    """Train F1 to F5 and show the paper's Tables 5 and 4 beside the results.
 
-    It goes on where it was interrupted.
+    It continues where it was interrupted.
     """
     from abawkit.cli import console
     from abawkit.jobs.reproduce import reproduce as run
@@ -65,7 +65,7 @@ def _show(found: Reproduction) -> None:
 
     screen = console.out()
     if found.simulated:
-        screen.print("The features are simulated: this says nothing about the real challenge.", style="yellow")
+        screen.print("The features are simulated: this has no meaning for the real challenge.", style="yellow")
     rows = []
     for row in found.systems:
         for side, cell in (("valid", row.valid), ("test", row.test)):
@@ -79,8 +79,8 @@ def _show(found: Reproduction) -> None:
     console.show_table(
         "Table 4, official split", ["modality", "target", "r", "± sd", "paper", "difference"], rows, left=2
     )
-    for claim, came_out in found.claims().items():
-        screen.print(f"{'yes' if came_out else 'no '}  {claim}", markup=False)
+    for claim, confirmed in found.claims().items():
+        screen.print(f"{'yes' if confirmed else 'no '}  {claim}", markup=False)
     screen.print(f"the intervals are the first seed's, resampled {found.resampled}", style="dim", markup=False)
 
 

@@ -129,7 +129,7 @@ def show_run(run: Run) -> None:
         console.out().print(f"{run.name}: {run.record.origin}", markup=False)
     for file, claims in run.metrics.files.items():
         if claims.best_pearson is not None:
-            console.out().print(f"{file} itself says: validation r {claims.best_pearson:.4f}", markup=False)
+            console.out().print(f"{file} itself records: validation r {claims.best_pearson:.4f}", markup=False)
     valid = run.metrics.scores.get("valid")
     if run.record.simulated:
         console.out().print("trained on simulated features", style="yellow")

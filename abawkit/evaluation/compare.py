@@ -48,7 +48,7 @@ def find_systems(workspace: Workspace, names: Sequence[str], *, folds: bool = Fa
         folds: Those on folds count then, and no others; the runs of one system on all folds are meant.
 
     Raises:
-        UsageError: There is no such run, or several that differ in more than the seed.
+        UsageError: No run has such a name, or several that differ in more than the seed have it.
     """
     meant: dict[str, Run] = {}
     for name in names:
@@ -70,7 +70,7 @@ def shared_held_out(runs: Sequence[Run]) -> tuple[str, ...]:
     """Returns the clips, sorted, that every run has a validation prediction for and none was trained on.
 
     Raises:
-        AbawkitError: Of one of them nobody knows on which clips it was trained.
+        AbawkitError: It is not known on which clips one of them was trained.
     """
     if not runs:
         return ()
@@ -147,8 +147,8 @@ def describe(runs: Sequence[Run], task: Task) -> list[str]:
     for run in runs:
         predictions = run.predictions("valid", task)
         truth = predictions.truth_of(predictions.ids)
-        drawn = interval(truth, predictions.values, score=task.score)
+        found = interval(truth, predictions.values, score=task.score)
         value = score(task, truth, predictions.values).primary
-        shown = f"{value:.4f} [{drawn.low:.3f}, {drawn.high:.3f}]"
+        shown = f"{value:.4f} [{found.low:.3f}, {found.high:.3f}]"
         lines.append(f"{run.name}: split {run.record.split}, n = {len(truth)}, {shown}")
     return lines

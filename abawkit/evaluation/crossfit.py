@@ -1,7 +1,7 @@
 """The score of an ensemble that does not flatter: fitted on all folds but one, scored on that one.
 
-The out-of-fold combinations, standardised with statistics of their own fitting clips, are pooled and scored together,
-as the challenge scores a whole split. The score of weights on the clips that they were fitted to is kept beside it as
+The out-of-fold combinations, standardised with statistics of their own fitting clips, are pooled and scored as one,
+as the challenge scores a whole split. The score of weights on the clips that they were fitted to is kept as well, as
 ``optimistic``. What this cannot undo: members that were stopped early on the very clips (``soak/test_ensemble.py``).
 """
 
@@ -59,7 +59,7 @@ def assign_folds(
 ) -> NDArray[np.intp]:
     """Returns the fold of each clip, ``int [count]``; clips of one group are in one fold.
 
-    Groups are dealt from the largest to the smallest, each to the fold with the fewest clips, in an order drawn from
+    Groups are assigned from the largest to the smallest, each to the fold with the fewest clips, in an order drawn from
     the seed among equals.
 
     Raises:
@@ -162,7 +162,10 @@ def simplest(results: Sequence[Result]) -> Method:
 
 
 def _error(truth: Array, first: Array, second: Array, groups: Sequence[str] | None) -> float:
-    """Returns the standard error of the difference of two mean r, from the influence of each clip or group."""
+    """Returns the standard error of the difference of two mean r, from the influence of each clip or group.
+
+    ``√(Σ (i1 - i2)²) / N`` over clips, or over the sums of groups, whose clips are not independent.
+    """
     difference = _influence(truth, first) - _influence(truth, second)
     if groups is not None:
         of = np.unique(np.asarray(groups), return_inverse=True)[1]
@@ -171,7 +174,10 @@ def _error(truth: Array, first: Array, second: Array, groups: Sequence[str] | No
 
 
 def _influence(truth: Array, prediction: Array) -> Array:
-    """Returns each clip's influence on the mean r, ``[N]``: ``zx·zy − r·(zx² + zy²)/2`` (Devlin et al. 1975)."""
+    """Returns each clip's influence on the mean r, ``[N]``: ``zx·zy − r·(zx² + zy²)/2`` (Devlin et al. 1975).
+
+    zx and zy are the standardised truth and prediction; targets without an r do not count.
+    """
     r = pearson(truth, prediction)
     kept = np.isfinite(r)
     x, y = truth[:, kept], prediction[:, kept]

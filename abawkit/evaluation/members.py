@@ -139,7 +139,7 @@ def replace_refits(workspace: Workspace, runs: Sequence[Run], *, everywhere: boo
     Args:
         workspace: The workspace.
         runs: Runs; a refit among them takes its parent's place.
-        everywhere: Also look for the refits of the runs that are named themselves, the newest of each.
+        everywhere: Also replace by its newest refit each run that is named itself.
 
     Raises:
         UsageError: ``everywhere``, and no run has a refit; or two refits of one run are named.

@@ -36,7 +36,7 @@ class System:
     """Runs that differ in their seed only; an ensemble or an import is a system of its own.
 
     Attributes:
-        label: What it is called beside the others.
+        label: Its name among the others.
         runs: The runs.
         score: The mean score of the compared clips, averaged over the seeds.
         each: The score of each run.
@@ -103,16 +103,16 @@ class Difference:
     @property
     def verdict(self) -> str:
         """The outcome in words."""
-        drawn = self.mean.interval
-        told = (
-            f"{self.one} − {self.other} = {short(drawn.value, signed=True)} [{short(drawn.low)}, {short(drawn.high)}]"
+        found = self.mean.interval
+        difference = (
+            f"{self.one} − {self.other} = {short(found.value, signed=True)} [{short(found.low)}, {short(found.high)}]"
         )
-        if not np.isfinite(drawn.low):
-            return f"{told}: not defined"
+        if not np.isfinite(found.low):
+            return f"{difference}: not defined"
         corrected = f" after correction for {self.pairs} comparisons" if self.pairs > 1 else ""
         if self.mean.real:
-            return f"{told}: {self.one if drawn.value > 0 else self.other} is better{corrected}"
-        return f"{told}: not distinguishable{corrected if self.mean.p < _LEVEL else ''}"
+            return f"{difference}: {self.one if found.value > 0 else self.other} is better{corrected}"
+        return f"{difference}: not distinguishable{corrected if self.mean.p < _LEVEL else ''}"
 
     def to_json(self) -> dict[str, Any]:
         """Returns ``one``, ``other``, ``verdict``, ``mean`` and ``targets`` (name → what :class:`Contrast` gives)."""
@@ -132,7 +132,7 @@ class Comparison:
         on: ``valid`` or ``test``.
         validated: Run → how many clips it was validated on.
         resampling: What was resampled.
-        remark: What has to be said about the clips; empty when all runs were validated on the same.
+        remark: A remark on the clips; empty when all runs were validated on the same.
     """
 
     systems: tuple[System, ...]
@@ -175,7 +175,7 @@ def compare(
 
     Runs that differ in the seed only are one system, whose score is the mean over its seeds: the intervals are about
     the clips, for these seeds. Runs with different validation clips are compared on those that all have held out,
-    and the remark says so.
+    which is remarked.
 
     Args:
         workspace: The workspace.
@@ -188,7 +188,7 @@ def compare(
         UsageError: Fewer than two systems, too few clips are shared (``submit.min_shared``), or ``test`` without
             labels.
         AbawkitError: The runs do not agree on the truth, a prediction is missing or constant, a run was trained on
-            some of the clips, or nobody knows on which it was.
+            some of the clips, or it is not known on which.
         FindingsError: The label file or the groups file has errors.
     """
     task = workspace.task
@@ -261,7 +261,7 @@ def _differences(whole: dict[str, Resampled], task: Task) -> tuple[Difference, .
 
 
 def _pooled(runs: Sequence[Run]) -> dict[str, tuple[Run, ...]]:
-    """Returns label → the runs of that system; the label is as short as tells the systems apart."""
+    """Returns label → the runs of that system; the label is as short as possible."""
     systems: dict[str, list[Run]] = {}
     for run in runs:
         systems.setdefault(system_key(run), []).append(run)
@@ -275,7 +275,7 @@ def _pooled(runs: Sequence[Run]) -> dict[str, tuple[Run, ...]]:
 
 
 def _held_out(workspace: Workspace, runs: Sequence[Run]) -> tuple[tuple[str, ...], str]:
-    """Returns the clips that all runs hold out, and what has to be said about them."""
+    """Returns the clips that all runs hold out, and a remark on them, which may be empty."""
     ids = shared_held_out(runs)
     least = workspace.settings.submit.min_shared
     same = all(set(run.valid_ids) == set(ids) for run in runs)
@@ -286,8 +286,8 @@ def _held_out(workspace: Workspace, runs: Sequence[Run]) -> tuple[tuple[str, ...
             expected=f"at least {least} (setting submit.min_shared)",
             todo="compare runs of one split",
         )
-    told = f"compared on the {len(ids)} clips that all runs have held out: their validation sets differ"
-    return ids, "" if same else told
+    remark = f"compared on the {len(ids)} clips that all runs have held out: their validation sets differ"
+    return ids, "" if same else remark
 
 
 def _defined(run: Run, truth: NDArray[np.float64], values: NDArray[np.float64], task: Task) -> NDArray[np.float64]:

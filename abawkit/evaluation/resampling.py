@@ -43,9 +43,9 @@ class Resampling:
         if self.groups is None:
             return "by clip (clip-level, likely too narrow: clips share persons and seed videos)"
         grouped = self.units - self.ungrouped
-        alone = f" and {self.ungrouped} clip(s) without a group" if self.ungrouped else ""
+        others = f" and {self.ungrouped} clip(s) without a group" if self.ungrouped else ""
         few = f": few, so the interval is rough (fewer than {FEW_GROUPS})" if self.units < FEW_GROUPS else ""
-        return f"by {grouped} {self.groups.noun}{alone}{few}"
+        return f"by {grouped} {self.groups.noun}{others}{few}"
 
     @property
     def notes(self) -> list[str]:
@@ -105,7 +105,7 @@ def find_resampling(
 def _of_splits(workspace: Workspace, runs: Sequence[Run]) -> Groups | None:
     """Returns the groups of the splits of the runs, and of their members; None: there are none, or they differ.
 
-    A group says who is in a clip, whatever split a run was trained on: one split with groups is enough.
+    Who is in a clip does not depend on the split that a run was trained on: one split with groups is enough.
     """
     names = {run.record.split for run in runs}
     for member in {name for run in runs if isinstance(run, Ensemble) for name in run.record.members}:

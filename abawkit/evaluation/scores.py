@@ -165,19 +165,19 @@ class Evaluation:
         keys of an interval); ``by_missing``: such parts; ``modalities``: ``modality``, ``alone``, ``without`` and
         ``change`` (the keys of an interval); ``calibration``: target → ``slope`` and ``bins``.
         """
-        drawn = self.interval
+        interval = self.interval
         frames_of, lengths = self.lengths
         scores = self.scores.to_json() | {
-            "interval95": [drawn.low, drawn.high],
+            "interval95": [interval.low, interval.high],
             "interval_of": "mean_pearson" if self.scores.f1 is None else "macro_f1",
             "interval_note": f"resampled {self.resampled_by}",
             "interval_groups": self.resampling.to_json(),
-            "interval_units": drawn.units,
+            "interval_units": interval.units,
             "interval_ungrouped": self.ungrouped,
             "interval_resamples": {
-                "drawn": drawn.resamples,
-                "partial": drawn.partial,
-                "undefined": drawn.undefined,
+                "drawn": interval.resamples,
+                "partial": interval.partial,
+                "undefined": interval.undefined,
             },
             "intervals": {
                 metric: {target: found.to_json() for target, found in each.items()}
@@ -250,10 +250,10 @@ def _intervals(
         ]
         return np.concatenate(each, axis=1), found.partial
 
-    drawn = resample(moments.columns, scores, groups=keys)
+    resampled = resample(moments.columns, scores, groups=keys)
     made = {
         metric: {
-            name: drawn.interval(len(names) * place + index, mean=name == MEAN and metric != "mse")
+            name: resampled.interval(len(names) * place + index, mean=name == MEAN and metric != "mse")
             for index, name in enumerate(names)
         }
         for place, metric in enumerate(("pearson", "ccc", "mse"))

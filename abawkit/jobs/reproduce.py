@@ -1,4 +1,4 @@
-"""``abawkit reproduce``: the paper's five systems with several seeds, its Tables 5 and 4 beside what came out here."""
+"""``abawkit reproduce``: the paper's five systems with several seeds, its Tables 5 and 4 beside the results here."""
 
 from __future__ import annotations
 
@@ -73,7 +73,7 @@ class ModalityRow:
 
 @dataclass(frozen=True)
 class Reproduction:
-    """What came out.
+    """The results.
 
     Attributes:
         systems: Table 5.
@@ -90,17 +90,17 @@ class Reproduction:
     resampled: str
 
     def claims(self) -> dict[str, bool]:
-        """Returns what the paper claims and whether it came out: claim → yes or no.
+        """Returns what the paper claims and whether the results confirm it: claim → yes or no.
 
-        Of means over seeds only; whether a difference is more than chance, ``abawkit runs compare`` says.
+        Of means over seeds only; whether a difference is more than chance, ``abawkit runs compare`` shows.
         """
-        alone = {row.modality: row.scores["mean"].mean for row in self.modalities}
+        single = {row.modality: row.scores["mean"].mean for row in self.modalities}
         valid = {row.system: row.valid.mean for row in self.systems}
         test = {row.system: row.test.mean for row in self.systems if row.test is not None}
-        order = [alone[modality] for modality in TABLE_4 if modality in alone]
+        order = [single[modality] for modality in TABLE_4 if modality in single]
         found = {
             "text above audio above vision above motion": order == sorted(order, reverse=True),
-            "fusion (F2) above text alone": valid["F2"] > alone["text"],
+            "fusion (F2) above text alone": valid["F2"] > single["text"],
         }
         if test:
             found["4:1 not below 2:1 on test (F3 and F1)"] = test["F3"] >= test["F1"]
@@ -127,9 +127,9 @@ def reproduce(
     features: Mapping[str, str] | None = None,
     progress: Progress = SILENT,
 ) -> Reproduction:
-    """Trains F1 to F5 with so many seeds and returns the paper's Tables 5 and 4 beside what came out.
+    """Trains F1 to F5 with ``seeds`` seeds and returns the paper's Tables 5 and 4 beside the results.
 
-    Finished runs are found again, and stages that systems share are trained once, so that it goes on where it was
+    Finished runs are found again, and stages that systems share are trained once, so that it continues where it was
     interrupted.
 
     Args:

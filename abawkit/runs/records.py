@@ -139,7 +139,7 @@ class ImportRecord(ModelRecord):
 
 
 class GroupsRecord(Record):
-    """The groups of clips that are held out together.
+    """The groups of clips, each of which is held out as a whole.
 
     Attributes:
         path: The groups file.
@@ -225,7 +225,7 @@ class ParentScores(Record):
 
 
 class CheckpointClaims(Record):
-    """What an imported checkpoint file says of itself; None: it does not say."""
+    """What an imported checkpoint file records of itself; None: it does not."""
 
     epoch: float | None
     best_pearson: float | None
@@ -238,7 +238,7 @@ class RunMetrics(_RunFile):
         scores: Side → scores; empty where no clip can score it.
         stages: Stage (a modality, or ``fusion``) → how it was trained.
         parent: Of a refit, the scores of its parent.
-        files: Of an import, file → what it says of itself.
+        files: Of an import, file → what it records of itself.
     """
 
     NAME = METRICS

@@ -43,7 +43,7 @@ def find_removable(workspace: Workspace, names: Sequence[str]) -> list[Removable
         names: Whole names, or beginnings that only one run has.
 
     Raises:
-        UsageError: There is no such run, or several have such a name.
+        UsageError: No run has such a name, or several have.
     """
     chosen = dict.fromkeys(find_folder(workspace, name).name for name in names)
     records = [path for path in workspace.runs.glob(f"*/{CONFIG}") if path.parent.name not in chosen]
@@ -76,7 +76,7 @@ def remove(found: Sequence[Removable], *, force: bool = False) -> None:
         raise UsageError(
             f"{len(named)} of these runs cannot be removed: a refit, an ensemble or a submission is made from them\n"
             + "\n".join(f"  {one.path.name}: {path}" for one in named for path in one.named_by),
-            todo="give --force to remove them all the same; what names them cannot be made again then",
+            todo="give --force to remove them anyway; what names them can then no longer be made again",
         )
     for one in found:
         with locked(one.path, "working on this run"), storage_errors(one.path):

@@ -267,7 +267,7 @@ def find_folders(workspace: Workspace, name: str) -> list[Path]:
     Raises:
         UsageError: There is none.
     """
-    # A name is looked up in the list, never joined to a path.
+    # A name is searched for in the list, never joined to a path.
     names = sorted(path.parent.name for path in workspace.runs.glob(f"*/{CONFIG}"))
     wanted = Path(name).name
     found = [known for known in names if known == wanted]

@@ -410,7 +410,7 @@ def test_the_command(workspace: Workspace, tmp_path: Path) -> None:
     words = " ".join(untold.stdout.split())
     assert untold.exit_code == 0 and "score: none (it is not known on which clips it was trained)" in words
     shown = abawkit(root, "runs", "show", Path(record["run"]).name)
-    assert shown.exit_code == 0 and "itself says: validation r 0.4373" in shown.stdout
+    assert shown.exit_code == 0 and "itself records: validation r 0.4373" in shown.stdout
     listed = abawkit(root, "runs", "list")
     assert listed.exit_code == 0 and "not known" in listed.stdout and "official" in listed.stdout
     name = next(path.name for path in workspace.runs.glob("imported-untold-*"))
