@@ -14,7 +14,7 @@ from typing import Annotated, Any, Self
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from abawkit.errors import AbawkitError
-from abawkit.fileio import read_json, write_json
+from abawkit.fileio import json_ready, read_json, write_json
 
 #: A list of names in JSON, a tuple here.
 Names = Annotated[tuple[str, ...], Field(strict=False)]
@@ -63,5 +63,5 @@ class Record(BaseModel):
         write_json(path, self.to_json())
 
     def to_json(self) -> dict[str, Any]:
-        """Returns the record as a JSON object, without the keys that were never set."""
-        return self.model_dump(exclude_unset=True)
+        """Returns the record as a JSON object, without the keys that were never set; NaN is null."""
+        return dict(json_ready(self.model_dump(exclude_unset=True)))

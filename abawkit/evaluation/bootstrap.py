@@ -1,6 +1,6 @@
 """How sure a score is: percentile and BCa bootstrap intervals, by clip or by group, of any score made from sums.
 
-:func:`resample` draws, :meth:`Resampled.interval` and :meth:`Resampled.p_value` conclude; the formulas stand there.
+:func:`resample` draws; :meth:`Resampled.interval` and :meth:`Resampled.p_value` conclude, and have the formulas.
 """
 
 from __future__ import annotations

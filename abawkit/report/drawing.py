@@ -1,8 +1,8 @@
 """The style of the figures: one palette, and the parts that several of them have.
 
 The palette is that of Okabe and Ito, whose colours people with any kind of colour vision distinguish; splits differ in
-line style or hatching as well. Figures are made without pyplot, so that nothing global changes, and from the defaults of
-matplotlib, so that the same data give the same bytes whatever settings the user has.
+line style or hatching as well. Figures are made without pyplot, so that nothing global changes, and from the defaults
+of matplotlib, so that the same data give the same bytes whatever settings the user has.
 """
 
 from __future__ import annotations

@@ -158,7 +158,7 @@ def length_boxplot(found: Stats) -> Figure:
 
 
 def label_histograms(found: Stats) -> Figure:
-    """Returns a histogram of each target's labels, training against validation, with the zeros apart (Sec. 3.2)."""
+    """Returns a histogram of each target's labels, training against validation, the zeros separately (Sec. 3.2)."""
     zeros = {split: found.labels(split).zero_percent for split in _LABELLED}
     most, least = int(zeros["train"].argmax()), int(zeros["train"].argmin())
     title = f"In train, {found.targets[most]} is 0 for {zeros['train'][most]:.0f} % of the clips"

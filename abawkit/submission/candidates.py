@@ -86,8 +86,8 @@ def find_candidates(workspace: Workspace) -> Candidates:
     tests, untested = _test_predictions(runs, test_ids, workspace.task)
     usable = _usable(run for run in runs if run.name in tests)
     members = find_members(workspace, usable.scored)[0] if usable.scored else ()
-    kept, ids, apart = _sharing(members, workspace.settings.submit.min_shared)
-    left_out = untested | usable.left_out | apart
+    kept, ids, unshared = _sharing(members, workspace.settings.submit.min_shared)
+    left_out = untested | usable.left_out | unshared
     if not kept:
         raise _nothing(left_out)
     plans, orphans = _plans(kept, ids, usable.refits, workspace.task)

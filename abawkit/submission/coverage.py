@@ -7,17 +7,29 @@ submission will score lower than the validation score lets expect.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
-from typing import Any
+from dataclasses import dataclass
 
 from abawkit.errors import AbawkitError, FindingsError
 from abawkit.features.store import FeatureStore
 from abawkit.features.summary import Coverage, coverage
+from abawkit.records import Record
 from abawkit.runs.run import Ensemble, Run
 from abawkit.workspace import Workspace
 
 #: By how much the share of test clips without a modality may exceed that of the validation clips.
 _WORSE = 0.02
+
+
+class CoverageRecord(Record):
+    """What the feature stores have, as ``FILE.json`` keeps it.
+
+    Attributes:
+        stores: ``modality/folder`` → split → counts.
+        unknown: What is not known, one sentence each.
+    """
+
+    stores: dict[str, dict[str, Coverage]]
+    unknown: list[str]
 
 
 @dataclass(frozen=True)
@@ -77,10 +89,13 @@ class RunCoverage:
                 todo="check their files and run abawkit extract again, or give --accept-coverage",
             )
 
-    def to_json(self) -> dict[str, Any]:
-        """Returns ``stores`` (store → split → counts) and ``unknown``."""
-        stores = {each.store: {name: asdict(found) for name, found in each.splits.items()} for each in self.stores}
-        return {"stores": stores, "unknown": list(self.unknown)}
+    @property
+    def record(self) -> CoverageRecord:
+        """The same as a record."""
+        return CoverageRecord(
+            stores={each.store: dict(each.splits) for each in self.stores},
+            unknown=list(self.unknown),
+        )
 
 
 def without(found: Coverage) -> float:
@@ -137,5 +152,5 @@ def base_runs(workspace: Workspace, run: Run, unknown: dict[str, None] | None = 
 
 
 def predicting(ensemble: Ensemble) -> list[str]:
-    """Returns the names of the runs that predict the test clips: of a run that a refit stands for, the refit's."""
+    """Returns the names of the runs that predict the test clips: a refit where it takes the place of its parent."""
     return [name for names in ensemble.record.averaged.values() for name in names]

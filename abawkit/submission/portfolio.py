@@ -253,9 +253,9 @@ def _not_sent(workspace: Workspace, candidates: Candidates) -> tuple[list[int], 
 def _proposal(workspace: Workspace, one: Candidate, before: Sequence[int], gain: float, similar: Array) -> Proposal:
     run, seeds = one.runs[0], len(one.runs)
     if one.parents:
-        stand = "it takes that of" if seeds == 1 else "their mean takes that of"
+        takes = "it takes that of" if seeds == 1 else "their mean takes that of"
         many = "a refit" if seeds == 1 else f"{seeds} refits"
-        what = f"{many} on all labelled clips, without a score of its own: {stand} {', '.join(one.parents)}"
+        what = f"{many} on all labelled clips, without a score of its own: {takes} {', '.join(one.parents)}"
     elif isinstance(run, Ensemble):
         what = f"an ensemble of {len(run.record.members)} runs by {run.metrics.method}, its score cross-fitted"
     elif run.record.kind == "import":

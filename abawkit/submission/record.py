@@ -14,7 +14,6 @@ import sys
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -29,7 +28,7 @@ from abawkit.metrics import score
 from abawkit.records import Record
 from abawkit.runs.records import CLIPS, CONFIG, MODEL, TOOL, WEIGHTS, Environment, Kind, read_environment
 from abawkit.runs.run import Ensemble, Run
-from abawkit.submission.coverage import RunCoverage, base_runs, predicting
+from abawkit.submission.coverage import CoverageRecord, RunCoverage, base_runs, predicting
 from abawkit.workspace import Workspace
 
 _RUN_FILES = (CONFIG, CLIPS, MODEL, WEIGHTS)
@@ -145,7 +144,7 @@ class SubmissionRecord(Record):
         date: When (UTC, ISO 8601).
         command: The command.
         form: How the file was written.
-        coverage: What the feature stores had for the clips (:meth:`abawkit.submission.coverage.RunCoverage.to_json`).
+        coverage: What the feature stores had for the clips.
         coverage_accepted: Whether ``--accept-coverage`` was given.
     """
 
@@ -165,7 +164,7 @@ class SubmissionRecord(Record):
     date: str
     command: list[str]
     form: Form
-    coverage: dict[str, Any]
+    coverage: CoverageRecord
     coverage_accepted: bool
 
 
@@ -258,7 +257,7 @@ def make_record(
         date=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
         command=[Path(sys.argv[0]).name, *sys.argv[1:]],
         form=form,
-        coverage=coverage.to_json(),
+        coverage=coverage.record,
         coverage_accepted=accepted,
     )
 
@@ -335,7 +334,7 @@ def read_record(path: Path) -> SubmissionRecord:
     """Returns what is in the JSON file beside a submission.
 
     Raises:
-        AbawkitError: There is none, or it does not say how the file was made.
+        AbawkitError: There is none, or a key is missing, unknown or of another type.
     """
     what, todo = "the record of a submission, which says how the file was made", "write it again: abawkit submit"
     return SubmissionRecord.read(record_path(path), what, todo)

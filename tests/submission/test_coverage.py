@@ -88,7 +88,7 @@ def test_submitting_in_spite_of_it(trained_copy: Path) -> None:
     assert not (trained_copy / "a.csv").exists()
     made = submit(workspace, Path("a.csv"), run=run, coverage=seen, accept_coverage=True)
     assert made.record.coverage_accepted is True
-    assert made.record.coverage["stores"]["audio/custom-0"]["test"]["missing"] == 1490
+    assert made.record.coverage.stores["audio/custom-0"]["test"].missing == 1490
 
 
 def test_the_command(trained_copy: Path) -> None:
