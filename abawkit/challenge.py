@@ -12,6 +12,9 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 Score = Literal["mean_pearson", "macro_f1"]
+#: The clips that a run is scored on: the validation clips of its split, or the test clips of the challenge.
+Side = Literal["valid", "test"]
+SIDES: tuple[Side, ...] = ("valid", "test")
 
 _MEDIA_SUFFIX = re.compile(r"\.(mp4|mp3|mkv|mov|mpg|avi|webm|wav|flac|m4a|pkl|txt|csv|npy)$", re.IGNORECASE)
 

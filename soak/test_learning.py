@@ -19,7 +19,7 @@ def hidden_r(folder: Path, shuffle_labels: bool) -> list[float]:
     scores = []
     for seed in SEEDS:
         done = demo(folder / f"{seed}", seed=seed, shuffle_labels=shuffle_labels)
-        (f4,) = [found for found in done.hidden if found.run.config["system"] == "F4"]
+        (f4,) = [found for found in done.hidden if found.run.record.system == "F4"]
         scores.append(f4.scores.mean_pearson)
     print(f"shuffled: {shuffle_labels}, r: {', '.join(f'{r:.3f}' for r in scores)}")
     return scores

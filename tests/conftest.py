@@ -89,7 +89,7 @@ def predicted(trained: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     root = copy_of(trained, tmp_path_factory.mktemp("predicted") / "workspace")
     workspace = Workspace.open(root, environ={})
     give_all_predictions(workspace)
-    ensemble(workspace)
+    ensemble(workspace, method="zmean")
     return root
 
 

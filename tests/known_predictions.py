@@ -2,8 +2,9 @@
 
 import numpy as np
 
-from abawkit.challenge import EMI
-from abawkit.runs.run import SIDES, Run, list_runs, read_predictions, write_predictions
+from abawkit.challenge import EMI, SIDES
+from abawkit.runs.predictions import read_predictions, write_predictions
+from abawkit.runs.run import Ensemble, Run, list_runs
 from abawkit.workspace import Workspace
 
 
@@ -13,7 +14,7 @@ def give_predictions(run: Run) -> None:
     On clips whose truth is known they are near it; a few are below 0, as a model's are. No column is constant, not even
     when it is cut off at 0 and 1: the first two clips have values between.
     """
-    about = f"{run.config['system']} {run.config['split']} {run.config['seed']} {'refit' if run.parent else 'run'}"
+    about = f"{run.record.system} {run.record.split} {run.record.seed} {'refit' if run.parent else 'run'}"
     for side in SIDES:
         path = run.path / "predictions" / f"{side}.csv"
         if not path.exists():
@@ -37,5 +38,5 @@ def give_predictions(run: Run) -> None:
 def give_all_predictions(workspace: Workspace) -> None:
     """Does so with every finished run that is not an ensemble."""
     for run in list_runs(workspace):
-        if not run.is_ensemble:
+        if not isinstance(run, Ensemble):
             give_predictions(run)

@@ -14,6 +14,7 @@ FLOOR = {
     "errors",
     "findings",
     "fileio",
+    "records",
     "metrics",
     "plugins",
     "progress",
@@ -36,7 +37,7 @@ ALLOWED = {
     "models": set(),  # torch only
     "optim": {"models"},  # torch only
     "systems": FLOOR | {"features.spec", "models", "optim"},
-    "runs": FLOOR | {"data"},
+    "runs": FLOOR | {"data", "features.spec"},
     "training": FLOOR | {"layout", "data", "features", "models", "optim", "systems", "runs"},
     # Run records are all that later steps read of a training; they need neither torch nor a model.
     "evaluation": FLOOR | {"data", "runs"},

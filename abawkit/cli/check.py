@@ -11,9 +11,10 @@ import typer
 from abawkit.cli.options import JsonOption, WorkspaceOption, open_workspace
 
 if TYPE_CHECKING:
+    from abawkit.submission.fix import Fixed
     from abawkit.submission.unusual import Earlier
 
-#: So many earlier submissions are shown.
+#: How many earlier submissions are shown.
 _SHOWN = 5
 
 
@@ -37,7 +38,7 @@ def check(
     workspace: WorkspaceOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Say everything that a leaderboard could refuse a file for.
+    """List everything that a leaderboard could refuse a file for.
 
     In a workspace also, as warnings: values unlike those on the validation clips, and earlier submissions that are
     nearly the same.
@@ -46,9 +47,9 @@ def check(
     from abawkit.cli import console
     from abawkit.errors import UsageError
     from abawkit.layout.folder import ChallengeFolder
+    from abawkit.submission.fix import fix as write_fixed
     from abawkit.submission.form import examine, listed_test_ids, official_test_ids, read_bytes
-    from abawkit.submission.mend import mend
-    from abawkit.submission.unusual import compare_values, find_reference, look_back
+    from abawkit.submission.unusual import compare_values, earlier_submissions, find_reference
 
     task, opened = EMI, None
     try:
@@ -71,22 +72,22 @@ def check(
         reference = find_reference(opened, file, folder)
         if reference is not None:
             compare_values(found, reference, task, file)
-        near = look_back(opened, found, file)
+        near = earlier_submissions(opened, found, file)
         report.about["earlier"] = [one.to_json() for one in near]
-    mended = mend(file, task, ids, int_ids=int_ids) if fix else None
+    fixed = write_fixed(file, task, ids, int_ids=int_ids) if fix else None
     if as_json:
-        console.print_json(report.to_json() | ({} if mended is None else {"fixed": mended.to_json()}))
+        console.print_json(report.to_json() | ({} if fixed is None else {"fixed": fixed.to_json()}))
     else:
         console.show_report(report)
         show_nearest(near)
-        if mended is not None:
-            _show_mended(mended.path, mended.changes)
-    if not report.ok and mended is None:
+        if fixed is not None:
+            _show_fixed(fixed)
+    if not report.ok and fixed is None:
         raise typer.Exit(3)
 
 
 def show_nearest(near: Sequence[Earlier]) -> None:
-    """Prints how near the nearest earlier submissions are: what correlates less teaches more."""
+    """Prints the most similar earlier submissions: an entry that correlates less with them teaches more."""
     from abawkit.cli import console
 
     screen = console.out()
@@ -96,13 +97,13 @@ def show_nearest(near: Sequence[Earlier]) -> None:
         screen.print(f"… and {len(near) - _SHOWN} more earlier submissions; --json lists all", style="dim")
 
 
-def _show_mended(path: Path | None, changes: Sequence[str]) -> None:
+def _show_fixed(fixed: Fixed) -> None:
     from abawkit.cli import console
 
     screen = console.out()
-    if path is None:
+    if fixed.path is None:
         screen.print("there was nothing to correct")
         return
-    screen.print(f"wrote {path}, which has no errors; changed:", soft_wrap=True, markup=False)
-    for change in changes:
+    screen.print(f"wrote {fixed.path}, which has no errors; changed:", soft_wrap=True, markup=False)
+    for change in fixed.changes:
         screen.print(f"  {change}", markup=False)

@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from abawkit.challenge import Side
 from abawkit.cli.options import JsonOption, WorkspaceOption, open_workspace
 
 if TYPE_CHECKING:
     from abawkit.evaluation.bootstrap import Interval
-    from abawkit.runs.run import Side
 
-OnOption = Annotated[str, typer.Option("--on", help="valid, or test with --labels.")]
+OnOption = Annotated[Side, typer.Option("--on", help="The clips; test needs --labels.")]
 LabelsOption = Annotated[Path | None, typer.Option("--labels", help="Labels of the test clips.", show_default=False)]
 GroupsOption = Annotated[
     Path | None,
@@ -33,7 +33,7 @@ def compare(
     workspace: WorkspaceOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Tell whether runs differ: paired bootstrap.
+    """Test whether runs differ: paired bootstrap.
 
     All are scored on identical resamples of the same clips. Runs that differ only in the seed are one system, and a
     beginning that they share names them all (abawkit runs compare F3 F4). Runs
@@ -44,8 +44,7 @@ def compare(
     from abawkit.evaluation.paired import compare as compute
 
     opened = open_workspace(workspace)
-    side = side_of(on)
-    found = compute(opened, find_systems(opened, runs), on=side, labels=labels, groups=groups)
+    found = compute(opened, find_systems(opened, runs), on=on, labels=labels, groups=groups)
     if as_json:
         console.print_json(found.to_json())
         return
@@ -68,30 +67,15 @@ def compare(
         console.show_table(title, ["target", "difference", "p", "p (Holm)"], rows)
     for difference in found.differences:
         screen.print(difference.verdict, style="bold", markup=False)
-    drawn = found.systems[0].score
-    screen.print(f"{drawn.resamples:,} paired resamples {found.drawn.words}", style="dim", markup=False)
+    resamples = found.systems[0].score.resamples
+    screen.print(f"{resamples:,} paired resamples {found.resampling.words}", style="dim", markup=False)
     if any(len(system.runs) < 2 for system in found.systems):
-        told = "the intervals are about the clips; how much a system varies with its seed, more seeds would tell"
-        screen.print(told, style="dim", markup=False)
-    for said in (found.remark, *found.drawn.notes):
-        if said:
-            screen.print(said, style="yellow", markup=False)
+        note = "the intervals are about the clips; how much a system varies with its seed, more seeds would show"
+        screen.print(note, style="dim", markup=False)
+    for note in (found.remark, *found.resampling.notes):
+        if note:
+            screen.print(note, style="yellow", markup=False)
     console.say_subject_notes(run for system in found.systems for run in system.runs)
-
-
-def side_of(on: str) -> Side:
-    """Returns the side that ``--on`` names.
-
-    Raises:
-        UsageError: There is none.
-    """
-    from abawkit.errors import UsageError
-    from abawkit.runs.run import SIDES
-
-    found = [side for side in SIDES if side == on]
-    if not found:
-        raise UsageError("unknown side", got=on, expected=" or ".join(SIDES))
-    return found[0]
 
 
 def interval_text(found: Interval, *, signed: bool = False) -> str:

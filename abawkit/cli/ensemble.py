@@ -10,9 +10,10 @@ import typer
 from abawkit.cli.compare import GroupsOption
 from abawkit.cli.options import JsonOption, WorkspaceOption, open_workspace
 from abawkit.cli.runs import show_run
+from abawkit.evaluation.methods import MethodChoice
 
 if TYPE_CHECKING:
-    from abawkit.runs.run import Run
+    from abawkit.runs.run import Ensemble
 
 #: With more members, the table of their correlations is wider than a terminal.
 _MOST_CORRELATED = 12
@@ -28,11 +29,10 @@ def ensemble(
         list[str] | None, typer.Argument(metavar="[RUN]...", help="Members; default: every finished run.")
     ] = None,
     method: Annotated[
-        str,
+        MethodChoice,
         typer.Option(
             "--method",
-            help="best, mean, zmean, rank, rweighted, greedy-shared, nnls, greedy, ridge; auto: the first of these "
-            "within one standard error of the best.",
+            help="The simplest first; auto: the first of the others that is within one standard error of the best.",
         ),
     ] = "auto",
     oof: Annotated[bool, typer.Option("--oof", help="The runs are those of resplit --folds: all its folds.")] = False,
@@ -64,8 +64,8 @@ def ensemble(
 
         write_weights(made, plot)
     if as_json:
-        standing = {"refits": made.config.get("refits", {})}
-        console.print_json(made.to_json() | made.metrics | standing | {"plot": None if plot is None else str(plot)})
+        rest = {"refits": made.record.refits, "plot": None if plot is None else str(plot)}
+        console.print_json(made.to_json() | made.metrics.to_json() | rest)
         return
     _show_members(made)
     _show_methods(made)
@@ -76,51 +76,53 @@ def ensemble(
     console.next_steps({"abawkit submit --out submissions/team.csv": "takes this ensemble"})
 
 
-def _show_members(made: Run) -> None:
+def _show_members(made: Ensemble) -> None:
     """Prints the members' scores, what the ensemble loses without each, and how they correlate."""
     from abawkit.cli import console
     from abawkit.evaluation.paired import short
 
-    found, n = made.metrics, made.metrics["scores"]["valid"]["n"]
-    without, names = found["without"], list(found["members"])
+    found, n = made.metrics, made.metrics.scores["valid"].n
+    names = list(found.members)
     rows = [
-        [f"{place} {name}", console.number(found["members"][name], 4), console.number(without.get(name), 4)]
+        [f"{place} {name}", console.number(found.members[name], 4), console.number(found.without.get(name), 4)]
         for place, name in enumerate(names, 1)
     ]
     console.show_table(f"On the {n} held-out clips that all share", ["member", "score", "ensemble without it"], rows)
     if len(names) < 2:
         return
     if len(names) > _MOST_CORRELATED:
-        told = f"how the {len(names)} members correlate is in --json, and in {made.path / 'metrics.json'}"
-        console.say(told, "dim")
+        console.say(f"how the {len(names)} members correlate is in --json, and in {made.path / 'metrics.json'}", "dim")
         return
     rows = [
         [str(row + 1), *(short(r, 2) if column < row else "" for column, r in enumerate(line[:-1]))]
-        for row, line in enumerate(found["correlations"])
+        for row, line in enumerate(found.correlations)
     ][1:]
     title = "How the members correlate with one another, on average over the targets"
     console.show_table(title, ["", *map(str, range(1, len(names)))], rows)
 
 
-def _show_methods(made: Run) -> None:
+def _show_methods(made: Ensemble) -> None:
     from abawkit.cli import console
 
     found = made.metrics
     rows = [
         [
-            one["method"] + (" ←" if one["method"] == found["method"] else ""),
-            *(console.number(one[key], 4) for key in ("cross_fitted", "behind_best", "standard_error", "optimistic")),
+            one.method + (" ←" if one.method == found.method else ""),
+            *(
+                console.number(value, 4)
+                for value in (one.cross_fitted, one.behind_best, one.standard_error, one.optimistic)
+            ),
         ]
-        for one in found["methods"]
+        for one in found.methods
     ]
-    by = "by group" if found["by_group"] else "by clip"
-    title = f"Methods, the simplest first; cross-fitted with {found['folds']} folds {by}"
+    by = "by group" if found.by_group else "by clip"
+    title = f"Methods, the simplest first; cross-fitted with {found.folds} folds {by}"
     console.show_table(title, ["method", "cross-fitted", "behind", "its error", "optimistic"], rows)
 
 
-def _show_refits(made: Run) -> None:
+def _show_refits(made: Ensemble) -> None:
     from abawkit.cli import console
 
-    for parent, refit in made.config.get("refits", {}).items():
-        told = f"{refit} predicts the test clips in the place of {parent}, whose are the score and the weights"
-        console.out().print(told, markup=False)
+    for parent, refit in made.record.refits.items():
+        line = f"{refit} predicts the test clips in the place of {parent}; score and weights are those of {parent}"
+        console.out().print(line, markup=False)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from abawkit.cli.compare import GroupsOption, LabelsOption, OnOption, interval_text, side_of
+from abawkit.cli.compare import GroupsOption, LabelsOption, OnOption, interval_text
 from abawkit.cli.options import JsonOption, WorkspaceOption, open_workspace
 from abawkit.cli.runs import RunArgument
 
@@ -42,7 +42,7 @@ def evaluate(
     from abawkit.runs.run import find_run
 
     opened = open_workspace(workspace)
-    found = compute(opened, find_run(opened, run), side_of(on), labels=labels, groups=groups)
+    found = compute(opened, find_run(opened, run), on, labels=labels, groups=groups)
     if plot is not None:
         from abawkit.report.calibration_plot import write_calibration
 
@@ -53,9 +53,9 @@ def evaluate(
     _show_scores(found)
     _show_parts(found)
     screen = console.out()
-    for said in (found.interval.remark, *found.notes, found.scores.remark):
-        if said:
-            screen.print(said, style="yellow", markup=False)
+    for note in (found.interval.remark, *found.notes, found.scores.remark):
+        if note:
+            screen.print(note, style="yellow", markup=False)
     console.say_subject_notes([found.run])
     if plot is not None:
         console.say(f"calibration plot: {plot}")
@@ -67,20 +67,21 @@ def _show_scores(found: Evaluation) -> None:
     names = {"f1": "macro F1", "pearson": "Pearson r", "ccc": "CCC", "mse": "MSE"}
     metrics = [metric for metric in names if metric in found.intervals]
     if len(metrics) == len(names):
-        metrics.remove("ccc")  # of a label that is 0 or 1 it says the least
+        metrics.remove("ccc")  # the least informative for a label that is 0 or 1
     rows = [
         [target, *(interval_text(found.intervals[metric][target]) for metric in metrics)]
         for target in (*found.scores.targets, "mean")
     ]
     title = f"{found.run.name}: {found.scores.n} {found.on} clips, with 95 % intervals"
     console.show_table(title, ["target", *(names[metric] for metric in metrics)], rows)
-    drawn, what = found.interval, "r" if found.scores.f1 is None else "macro F1"
+    interval, what = found.interval, "r" if found.scores.f1 is None else "macro F1"
     ends = [
-        f"[{console.number(low)}, {console.number(high)}]" for low, high in ((drawn.low, drawn.high), drawn.percentile)
+        f"[{console.number(low)}, {console.number(high)}]"
+        for low, high in ((interval.low, interval.high), interval.percentile)
     ]
     console.out().print(
         f"95 % interval of the mean {what}: BCa {ends[0]}, percentile {ends[1]}; "
-        f"{drawn.resamples:,} resamples {found.resampled_by}",
+        f"{interval.resamples:,} resamples {found.resampled_by}",
         markup=False,
     )
     rows = [
@@ -119,5 +120,5 @@ def _show_parts(found: Evaluation) -> None:
             ]
             for one in found.modalities
         ]
-        columns = ["modality", "its head alone", "all without it", "change without it"]
+        columns = ["modality", "its head only", "all without it", "change without it"]
         console.show_table(f"What each modality adds ({score})", columns, rows)

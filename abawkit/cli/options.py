@@ -83,7 +83,7 @@ def open_workspace(start: Path | None, sets: list[str] | None = None, **flags: A
     if opened.simulated:
         from abawkit.cli import console
 
-        console.err().print("SIMULATED workspace: no score here says anything about real clips", style="yellow")
+        console.err().print("SIMULATED workspace: no score here means anything for real clips", style="yellow")
     return opened
 
 
@@ -140,7 +140,7 @@ def clip_ids(texts: list[str], task: Task) -> list[str]:
     """Returns the ids that ``--only`` names: ids with commas between them, or files with one per line.
 
     Raises:
-        UsageError: One of them is no clip id.
+        UsageError: One of them is not a clip id.
     """
     from abawkit.errors import UsageError
 

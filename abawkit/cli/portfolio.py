@@ -31,7 +31,9 @@ def show_portfolio(workspace: Workspace, count: int, as_json: bool) -> None:
     )  # fmt: skip
     if any(one.parents for one in found.proposals):
         screen.print("* of its parent: a refit has no score of its own")
-    screen.print(f"expected best of these on the test clips: {short(found.expected)}; errors resampled {found.drawn}")
+    screen.print(
+        f"expected best of these on the test clips: {short(found.expected)}; errors resampled {found.resampling}"
+    )
     if len(found.proposals) > 1:
         shown = [
             [str(place), *(short(r, 3) for r in one.correlations)]
@@ -50,8 +52,8 @@ def show_portfolio(workspace: Workspace, count: int, as_json: bool) -> None:
             screen.print(f"   {name}: {why}", markup=False, style="dim")
     if len(found.proposals) < count:
         there = len(found.proposals)
-        told = f"there {'is' if there == 1 else 'are'} {there} different {'entry' if there == 1 else 'entries'}"
-        screen.print(f"\n{told}, not {count}. What would add more:", style="yellow")
+        summary = f"there {'is' if there == 1 else 'are'} {there} different {'entry' if there == 1 else 'entries'}"
+        screen.print(f"\n{summary}, not {count}. What would add more:", style="yellow")
         for line in found.more:
             screen.print(f"   {line}", markup=False)
     sent, allowed = found.sent

@@ -36,17 +36,18 @@ def list_(workspace: WorkspaceOption = None, as_json: JsonOption = False) -> Non
     from abawkit.cli import console
     from abawkit.runs.run import list_runs
 
-    runs = list_runs(open_workspace(workspace))
+    opened = open_workspace(workspace)
+    runs = list_runs(opened)
     if as_json:
         console.print_json({"runs": [run.to_json() for run in runs]})
         return
     rows = []
     for run in runs:
-        valid = run.metrics["scores"].get("valid", {"n": "–", "mean_pearson": None})
-        safe = "yes" if run.subject_safe else "no"
-        split = run.config["split"] or "not told"
-        rows.append([run.name, split, str(valid["n"]), console.number(valid["mean_pearson"], 4), safe])
-    console.show_table("Runs", ["run", "split", "n", "validation r", "subject-safe"], rows, left=2)
+        valid = run.metrics.scores.get("valid")
+        shown = ["–", console.number(None)] if valid is None else [str(valid.n), console.number(valid.primary, 4)]
+        rows.append([run.name, run.record.split or "not known", *shown, "yes" if run.subject_safe else "no"])
+    score = "validation r" if opened.task.score == "mean_pearson" else "validation F1"
+    console.show_table("Runs", ["run", "split", "n", score, "subject-safe"], rows, left=2)
     console.say_no_ranking(row[1] for row in rows)
     console.say_subject_notes(runs)
 
@@ -87,14 +88,14 @@ def import_(
     from abawkit.features.spec import MODALITIES
 
     opened = open_workspace(workspace, training__device=device)
-    told: dict[Path, Modality] = {}
+    modalities: dict[Path, Modality] = {}
     paths = []
     for text in files:
         modality, mark, path = text.partition("=")
         named = bool(mark) and modality in MODALITIES
         paths.append(Path(path if named else text))
         if named:
-            told[paths[-1]] = cast("Modality", modality)
+            modalities[paths[-1]] = cast("Modality", modality)
     from abawkit.training.authors import import_run
 
     run = import_run(
@@ -102,11 +103,11 @@ def import_(
         paths,
         split=split,
         features=pairs(features, "--features"),
-        modalities=told,
+        modalities=modalities,
         progress=console.progress_for(as_json),
     )
     if as_json:
-        console.print_json(run.to_json() | {"origin": run.origin, "files": run.metrics["files"]})
+        console.print_json(run.to_json() | _claims(run))
         return
     show_run(run)
     console.next_steps(
@@ -116,28 +117,31 @@ def import_(
     )
 
 
+def _claims(run: Run) -> dict[str, object]:
+    return {"origin": run.record.origin, "files": {name: each.to_json() for name, each in run.metrics.files.items()}}
+
+
 def show_run(run: Run) -> None:
     """Prints a run's scores."""
     from abawkit.cli import console
 
-    if run.origin:
-        console.out().print(f"{run.name}: {run.origin}", markup=False)
-    for file, told in run.metrics.get("files", {}).items():
-        if told["best_pearson"] is not None:
-            console.out().print(f"{file} itself says: validation r {told['best_pearson']:.4f}", markup=False)
-    valid = run.metrics["scores"].get("valid")
-    if run.simulated:
+    if run.record.origin:
+        console.out().print(f"{run.name}: {run.record.origin}", markup=False)
+    for file, claims in run.metrics.files.items():
+        if claims.best_pearson is not None:
+            console.out().print(f"{file} itself records: validation r {claims.best_pearson:.4f}", markup=False)
+    valid = run.metrics.scores.get("valid")
+    if run.record.simulated:
         console.out().print("trained on simulated features", style="yellow")
     if valid is None:
         console.out().print(f"{run.name}: score: {run.no_score}", style="yellow", markup=False)
         return
-    rows = [
-        [target, console.number(r, 4), console.number(valid["ccc"][target], 4)]
-        for target, r in valid["pearson"].items()
-    ]
-    rows.append(["mean", console.number(valid["mean_pearson"], 4), console.number(valid["mean_ccc"], 4)])
-    title = f"{run.name}: {valid['n']} validation clips"
-    console.show_table(title, ["target", "Pearson r", "CCC"], rows)
-    if valid["remark"]:
-        console.out().print(valid["remark"], style="yellow", markup=False)
+    scores = {"Pearson r": (valid.pearson, valid.mean_pearson), "CCC": (valid.ccc, valid.mean_ccc)}
+    if valid.f1 is not None:
+        scores = {"macro F1": (valid.f1, valid.macro_f1), **scores}
+    rows = [[target, *(console.number(each.get(target), 4) for each, _ in scores.values())] for target in valid.pearson]
+    rows.append(["mean", *(console.number(mean, 4) for _, mean in scores.values())])
+    console.show_table(f"{run.name}: {valid.n} validation clips", ["target", *scores], rows)
+    if valid.remark:
+        console.out().print(valid.remark, style="yellow", markup=False)
     console.say_subject_notes([run])

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
@@ -13,6 +13,9 @@ if TYPE_CHECKING:
     from abawkit.data.splits.files import Split
 
 resplit_app = typer.Typer()
+
+#: Those of :data:`abawkit.data.splits.pool.Strategy`, without what it imports.
+Strategy = Literal["random", "stratified"]
 
 
 def register(app: typer.Typer) -> None:
@@ -30,7 +33,7 @@ def resplit(
         int | None, typer.Option("--folds", help="So many splits instead, each holding out other clips.")
     ] = None,
     strategy: Annotated[
-        str, typer.Option("--strategy", help="random, or stratified: the sides' labels made alike.")
+        Strategy, typer.Option("--strategy", help="stratified: the sides' labels made alike.")
     ] = "random",
     groups: Annotated[
         Path | None, typer.Option("--groups", help="CSV of clips and their subjects: none is on both sides.")

@@ -36,8 +36,8 @@ def demo(
         return
     rows = [
         [
-            valid.run.config["system"],
-            valid.run.config["split"],
+            valid.run.record.system,
+            valid.run.record.split or "",
             console.number(valid.scores.mean_pearson),
             str(valid.scores.n),
             console.number(hidden.scores.mean_pearson),
@@ -52,7 +52,7 @@ def demo(
     screen.print("[dim]Validation sets differ, so these rows are no ranking. Only a demo has hidden test labels.[/]")
     for valid in done.valid:
         if not valid.run.subject_safe:
-            screen.print(f"{valid.run.config['system']}: {valid.run.subject_note}", style="yellow", markup=False)
+            screen.print(f"{valid.run.record.system}: {valid.run.subject_note}", style="yellow", markup=False)
     counts = done.report.counts
     written = {
         "challenge": f"{done.root / 'challenge'}  ({counts['train']} + {counts['valid']} + {counts['test']} clips)",

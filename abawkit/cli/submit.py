@@ -49,11 +49,11 @@ def submit(
         Path | None, typer.Option("--sent", help="Enter in the ledger that this file was sent.", show_default=False)
     ] = None,
     score: Annotated[
-        float | None, typer.Option("--score", help="With --sent: what the leaderboard said.", show_default=False)
+        float | None, typer.Option("--score", help="With --sent: its leaderboard score.", show_default=False)
     ] = None,
     portfolio: Annotated[
         int | None,
-        typer.Option("--portfolio", min=1, help="Propose so many different entries instead.", show_default=False),
+        typer.Option("--portfolio", min=1, help="Propose this many different entries instead.", show_default=False),
     ] = None,
     workspace: WorkspaceOption = None,
     as_json: JsonOption = False,
@@ -61,12 +61,12 @@ def submit(
     """Write the leaderboard CSV and check it.
 
     First it shows what the features have for the clips: test clips that lack more than the validation clips are
-    refused. Then, how near the file is to earlier submissions. FILE.json beside it says what made it.
+    refused. Then, how similar the file is to earlier submissions. FILE.json beside it records what made it.
     """
     from abawkit.cli import console
     from abawkit.errors import UsageError
-    from abawkit.runs.run import find_run
-    from abawkit.submission.write import choose_run, look
+    from abawkit.runs.run import Ensemble, find_run
+    from abawkit.submission.write import choose_run, find_coverage
     from abawkit.submission.write import submit as write
 
     modes = {"--out": out, "--verify": verify, "--sent": sent, "--portfolio": portfolio}
@@ -94,11 +94,11 @@ def submit(
         raise UsageError("--run and --ensemble exclude each other", todo="give one of them")
     named = run if run is not None else ensemble
     chosen = choose_run(opened, progress=progress) if named is None else find_run(opened, named)
-    if ensemble is not None and not chosen.is_ensemble:
-        raise UsageError("this is no ensemble", got=chosen.name, todo=f"--run {chosen.name}")
-    seen = look(opened, chosen)
+    if ensemble is not None and not isinstance(chosen, Ensemble):
+        raise UsageError("this is not an ensemble", got=chosen.name, todo=f"--run {chosen.name}")
+    coverage = find_coverage(opened, chosen)
     if not as_json:
-        _show_coverage(seen)
+        _show_coverage(coverage)
     made = write(
         opened,
         out,
@@ -108,19 +108,19 @@ def submit(
         decimals=decimals,
         force=force,
         accept_coverage=accept_coverage,
-        seen=seen,
+        coverage=coverage,
         progress=progress,
     )
     if as_json:
         console.print_json(made.to_json())
         return
     record = made.record
-    console.say(f"wrote {made.path}: {record['rows']} clips from {record['run']}; checked: no errors")
+    console.say(f"wrote {made.path}: {record.rows} clips from {record.run}; checked: no errors")
     screen = console.out()
-    valid = record["valid"]
-    if record["clipped_values"] and valid is not None:
-        before, after = console.number(valid["score"], 4), console.number(valid["score_clipped"], 4)
-        screen.print(f"{record['clipped_values']} values were clipped; on validation that turns {before} into {after}")
+    valid = record.valid
+    if record.clipped_values and valid is not None:
+        before, after = console.number(valid.score, 4), console.number(valid.score_clipped, 4)
+        screen.print(f"{record.clipped_values} values were clipped; on validation that turns {before} into {after}")
     console.say_subject_notes([chosen])
     show_nearest(made.near)
     count, allowed = made.sent
@@ -147,22 +147,22 @@ def _verify(opened: Workspace, file: Path, as_json: bool) -> None:
 def _show_verified(found: Verified, file: Path) -> None:
     from abawkit.cli import console
 
-    for name, apart in found.members.items():
-        if not apart.differ:
-            told = f"within {apart.largest:.2g} of what it saved" if apart.values else "it saved none to compare"
-            console.say(f"{name} predicted anew: {told}")
+    for name, one in found.members.items():
+        if not one.differ:
+            outcome = f"within {one.largest:.2g} of what it saved" if one.values else "it saved none to compare"
+            console.say(f"{name} predicted again: {outcome}")
     for change in found.changes:
         console.say(change.message, "yellow")
     for name, (then, now) in found.versions.items():
         console.say(f"{name} was {then or 'not there'}, now {now or 'not there'}", "dim")
     if found.same:
         console.say(f"{file} was made again, byte for byte")
-    elif found.apart is not None and found.apart.differ:
-        console.say(f"not the same: {found.apart.words}", "red")
-    elif found.apart is not None and found.apart.where:
-        told = f"every value within {found.apart.largest:.2g} (up to {found.tolerance:.2g} is rounding)"
-        console.say(f"{file} was made again: {told}")
-    elif found.apart is not None:
+    elif found.values is not None and found.values.differ:
+        console.say(f"not the same: {found.values.words}", "red")
+    elif found.values is not None and found.values.where:
+        largest = f"every value within {found.values.largest:.2g} (up to {found.tolerance:.2g} is rounding)"
+        console.say(f"{file} was made again: {largest}")
+    elif found.values is not None:
         console.say("not the same: the form or the clips differ, the values do not", "red")
 
 
@@ -178,15 +178,15 @@ def _sent(opened: Workspace, file: Path, score: float | None, force: bool, as_js
     screen = console.out()
     screen.print(f"entered in submissions/ledger.csv: {count}{of} entries are sent", soft_wrap=True)
     if allowed is not None and count >= allowed - 1:
-        told = "one entry is left" if count < allowed else "that was the last entry"
-        screen.print(told if count <= allowed else "that is more than the organisers allow", style="yellow")
+        left = "one entry is left" if count < allowed else "that was the last entry"
+        screen.print(left if count <= allowed else "that is more than the organisers allow", style="yellow")
 
 
-def _show_coverage(seen: RunCoverage) -> None:
+def _show_coverage(coverage: RunCoverage) -> None:
     from abawkit.cli import console
 
     rows = []
-    for each in seen.stores:
+    for each in coverage.stores:
         modality = each.store.partition("/")[0]
         for split, found in each.splits.items():
             lack = f"{1 - found.present / found.clips:.1%}" if found.clips else "–"
@@ -195,5 +195,5 @@ def _show_coverage(seen: RunCoverage) -> None:
     if rows:
         columns = ["features", "split", "clips", "present", "missing", "failed", "not made", "without"]
         console.show_table("What the features have", columns, rows, left=2)
-    for line in seen.unknown:
+    for line in coverage.unknown:
         console.out().print(line, style="yellow", markup=False)

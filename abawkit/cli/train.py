@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from abawkit.challenge import Side
 from abawkit.cli.options import (
     DeviceOption,
     FeaturesOption,
@@ -138,7 +139,7 @@ def _show_many(runs: list[Run], *, folds: bool, as_json: bool) -> None:
 
 def predict(
     run: RunArgument,
-    on: Annotated[str, typer.Option("--on", help="valid or test.")] = "test",
+    on: Annotated[Side, typer.Option("--on", help="The clips.")] = "test",
     device: DeviceOption = None,
     workspace: WorkspaceOption = None,
     as_json: JsonOption = False,
@@ -148,15 +149,13 @@ def predict(
     Training does so by itself for the clips that are there; this is for test clips that arrive later.
     """
     from abawkit.cli import console
-    from abawkit.cli.compare import side_of
     from abawkit.runs.run import find_run
 
     opened = open_workspace(workspace, training__device=device)
-    side = side_of(on)
     found = find_run(opened, run)
     from abawkit.training.predict import predict as run_prediction
 
-    made = run_prediction(opened, found, side, progress=console.progress_for(as_json))
+    made = run_prediction(opened, found, on, progress=console.progress_for(as_json))
     path = found.path / "predictions" / f"{on}.csv"
     safety = {"subject_safe": found.subject_safe, "subject_note": found.subject_note}
     if as_json:

@@ -1,1 +1,1 @@
-"""Scores, comparison and combination of runs, from their prediction files alone."""
+"""Scores, comparison and combination of runs, from their prediction files only."""

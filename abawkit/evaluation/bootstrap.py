@@ -1,16 +1,6 @@
 """How sure a score is: percentile and BCa bootstrap intervals, by clip or by group, of any score made from sums.
 
-Clips of one person, or of one seed video, err together, so whole groups are drawn where the groups are known
-(Davison and Hinkley 1997, Sec. 3.8: drawing whole clusters, without drawing again within them). BCa corrects the
-percentile interval for bias and for skewness (Efron 1987; Efron and Tibshirani 1993, Sec. 14.3, Eq. 14.9-14.15),
-with the jackknife over the same units: everything without one unit is the whole's sums less that unit's.
-
-With few units the resamples vary too little, and how much they vary is itself uncertain. Both kinds of interval are
-expanded for that as a t interval of a mean is wider than a normal one (Hesterberg 2015, The American Statistician
-69(4), "expanded percentile interval"). For a mean the resamples' deviation is too small by the factor √((n - 1) / n);
-for r it is smaller still where units are few and alike within. The jackknife's deviation is not: on average its
-square is at least the true variance (Efron and Stein 1981, Annals of Statistics 9(3)). So the interval is expanded by
-the ratio of that one to the resamples', which for a mean is the same factor, and never by less than for a mean.
+:func:`resample` draws; :meth:`Resampled.interval` and :meth:`Resampled.p_value` conclude, and have the formulas.
 """
 
 from __future__ import annotations
@@ -63,13 +53,13 @@ class Interval:
     @property
     def remark(self) -> str:
         """What is odd about the resamples, in words; empty when nothing is."""
-        said = []
+        remarks = []
         if self.partial:
-            told = f"in {self.partial} of {self.resamples} resamples a target had a constant truth"
-            said.append(f"{told} and was left out of the mean")
+            constant = f"in {self.partial} of {self.resamples} resamples a target had a constant truth"
+            remarks.append(f"{constant} and was left out of the mean")
         if self.undefined:
-            said.append(f"{self.undefined} of {self.resamples} resamples had no score and are left out")
-        return "; ".join(said)
+            remarks.append(f"{self.undefined} of {self.resamples} resamples had no score and are left out")
+        return "; ".join(remarks)
 
     def to_json(self) -> dict[str, Any]:
         """Returns ``value``, ``bca`` and ``percentile`` (each its two ends), ``partial`` and ``undefined``."""
@@ -99,7 +89,15 @@ class Resampled:
     partial: NDArray[np.bool_]
 
     def interval(self, index: int, *, mean: bool = False) -> Interval:
-        """Returns the interval of one score; ``mean``: resamples with a target left out are counted."""
+        """Returns the 95 % interval of one score; ``mean``: resamples with a target left out are counted.
+
+        The percentile interval ends at the quantiles Φ(± t·e) of the resamples, and the BCa interval, which corrects
+        it for bias z0 and for skewness a, at Φ(z0 + (z0 ± t·e) / (1 - a (z0 ± t·e))) (Efron 1987; Efron and Tibshirani
+        1993, Sec. 14.3, Eq. 14.9-14.15). There t is the .975 quantile of Student's t with n - 1 degrees of freedom for
+        n units instead of 1.96, and e is :meth:`_expansion`: with few units the resamples vary too little, and how
+        much they vary is itself uncertain (Hesterberg 2015, The American Statistician 69(4), "expanded percentile
+        interval").
+        """
         value, drawn = float(self.whole[index]), self.drawn[:, index]
         defined = np.isfinite(drawn)
         undefined = int(len(drawn) - defined.sum())
@@ -145,7 +143,12 @@ class Resampled:
         return float(np.clip(2 * min(share, 1 - share), 2 / (len(drawn) + 1), 1.0))
 
     def _expansion(self, index: int) -> float:
-        """Returns by what the resamples' deviation is multiplied: the jackknife's over it, at least √(n / (n - 1))."""
+        """Returns by what the resamples' deviation is multiplied: the jackknife's over it, at least √(n / (n - 1)).
+
+        For a mean the resamples' deviation is too small by the factor √((n - 1) / n); for r it is smaller still where
+        units are few and alike within. The jackknife's deviation is not: on average its square is at least the true
+        variance (Efron and Stein 1981, Annals of Statistics 9(3)). For a mean the ratio of both is √(n / (n - 1)).
+        """
         drawn, without = self.drawn[np.isfinite(self.drawn[:, index]), index], self.without[:, index]
         units, spread = len(without), float(drawn.std())
         least = float(np.sqrt(units / (units - 1)))
@@ -154,13 +157,17 @@ class Resampled:
         return max(least, float(without.std()) * float(np.sqrt(units - 1)) / spread)
 
     def _correction(self, index: int) -> tuple[float, float]:
-        """Returns BCa's bias correction z0 and acceleration a (Eq. 14.14 and 14.15)."""
+        """Returns BCa's bias correction z0 and acceleration a (Efron and Tibshirani 1993, Eq. 14.14 and 14.15).
+
+        z0 is the normal deviate of the share of resamples below the score; a is Σ d³ / (6 (Σ d²)^1.5) over the
+        jackknife's differences d, of the mean of the scores without one unit and each of them.
+        """
         value, drawn = self.whole[index], self.drawn[np.isfinite(self.drawn[:, index]), index]
         bias = _normal((drawn < value).sum() + (drawn == value).sum() / 2, len(drawn))
         without = self.without[np.isfinite(self.without[:, index]), index]
-        apart = without.mean() - without if len(without) else np.zeros(1)
-        spread = float((apart**2).sum())
-        return bias, float((apart**3).sum()) / (6 * spread**1.5) if spread > 0 else 0.0
+        d = without.mean() - without if len(without) else np.zeros(1)
+        spread = float((d**2).sum())
+        return bias, float((d**3).sum()) / (6 * spread**1.5) if spread > 0 else 0.0
 
 
 def _tilted(z: float, acceleration: float) -> float:
@@ -188,6 +195,10 @@ def resample(
 ) -> Resampled:
     """Returns the scores of all clips, of resamples of them, and of all but one unit.
 
+    Clips of one person, or of one seed video, err alike, so whole groups are drawn where the groups are known, without
+    drawing again within them (Davison and Hinkley 1997, Sec. 3.8). A resample's sums are the units' sums times how
+    often each was drawn; the sums without one unit are the whole's less that unit's.
+
     Args:
         columns: What is summed over clips, ``[N, K]``.
         scores: Sums ``[M, K]`` → scores ``[M, O]`` and which of the M sets lack a target, ``bool [M]``.
@@ -204,6 +215,7 @@ def resample(
     parts = []
     for start in range(0, resamples if units > 1 else 0, rows):
         count = min(rows, resamples - start)
+        # Draws of different resamples are numbered apart, so that one count over all of them serves every resample.
         drawn = (
             rng.integers(0, units, (count, units), dtype=np.int32)
             + np.int32(units) * np.arange(count, dtype=np.int32)[:, None]

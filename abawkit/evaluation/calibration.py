@@ -15,7 +15,7 @@ from abawkit.metrics import is_constant
 
 Array = NDArray[np.float64]
 
-#: The clips are put into so many bins of about equally many, by their prediction.
+#: Number of bins by prediction, each of about equally many clips.
 BINS = 10
 
 
@@ -84,10 +84,11 @@ def calibration(truth: Array, prediction: Array, task: Task, keys: Sequence[str]
         t, p = truth[:, index], prediction[:, index]
         place = quantile_bins(p, BINS)
         used = np.unique(place)
-        within = (place[:, None] == used).astype(np.float64)
+        within = (place[:, None] == used).astype(np.float64)  # [N, B]: 1 where a clip is in a bin
         width = len(used)
 
         def means(sums: Array, width: int = width) -> tuple[Array, NDArray[np.bool_]]:
+            # A resample may have no clip of a bin, which then has no mean.
             number = np.where(sums[:, :width] > 0.5, sums[:, :width], np.nan)
             return sums[:, width:] / number, np.zeros(len(sums), dtype=bool)
 

@@ -8,14 +8,16 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from abawkit.challenge import Task
+from abawkit.challenge import Side, Task
 from abawkit.data.labels import read_labels
 from abawkit.data.splits.folds import fold_of
 from abawkit.errors import AbawkitError, UsageError
 from abawkit.evaluation.bootstrap import interval
 from abawkit.fileio import digest_json
 from abawkit.metrics import score
-from abawkit.runs.run import Predictions, Run, Side, matching_runs, not_one_run
+from abawkit.runs.predictions import Predictions
+from abawkit.runs.records import METRICS
+from abawkit.runs.run import Run, find_folders, several_runs
 from abawkit.workspace import Workspace
 
 #: What runs of one system may differ in, and in what the runs of a fold set may besides.
@@ -30,10 +32,10 @@ def system_key(run: Run, *, over_splits: bool = False) -> str:
         run: The run.
         over_splits: The key of runs that may differ in their split, too, as those of a fold set do.
     """
-    if run.config["kind"] != "run":
+    if run.record.kind != "run":
         return run.name
     free = _SEED_KEYS | (_SPLIT_KEYS if over_splits else set())
-    return digest_json({key: value for key, value in run.config.items() if key not in free})
+    return digest_json({key: value for key, value in run.record.to_json().items() if key not in free})
 
 
 def find_systems(workspace: Workspace, names: Sequence[str], *, folds: bool = False) -> list[Run]:
@@ -46,29 +48,29 @@ def find_systems(workspace: Workspace, names: Sequence[str], *, folds: bool = Fa
         folds: Those on folds count then, and no others; the runs of one system on all folds are meant.
 
     Raises:
-        UsageError: There is no such run, or several that differ in more than the seed.
+        UsageError: No run has such a name, or several that differ in more than the seed have it.
     """
     meant: dict[str, Run] = {}
     for name in names:
-        paths = matching_runs(workspace, name)
-        found = [Run.open(path) for path in paths if len(paths) == 1 or (path / "metrics.json").exists()]
+        paths = find_folders(workspace, name)
+        found = [Run.open(path) for path in paths if len(paths) == 1 or (path / METRICS).exists()]
         if len(found) > 1:
             found = [run for run in found if _on_fold(workspace, run) == folds] or found
         if len({system_key(run, over_splits=folds) for run in found}) != 1:
-            raise not_one_run(workspace, name, paths)
+            raise several_runs(workspace, name, paths)
         meant |= {run.name: run for run in found}
     return list(meant.values())
 
 
 def _on_fold(workspace: Workspace, run: Run) -> bool:
-    return fold_of(workspace, str(run.config["split"])) is not None
+    return fold_of(workspace, run.record.split) is not None
 
 
 def shared_held_out(runs: Sequence[Run]) -> tuple[str, ...]:
     """Returns the clips, sorted, that every run has a validation prediction for and none was trained on.
 
     Raises:
-        AbawkitError: Of one of them nobody knows on which clips it was trained.
+        AbawkitError: It is not known on which clips one of them was trained.
     """
     if not runs:
         return ()
@@ -145,8 +147,8 @@ def describe(runs: Sequence[Run], task: Task) -> list[str]:
     for run in runs:
         predictions = run.predictions("valid", task)
         truth = predictions.truth_of(predictions.ids)
-        drawn = interval(truth, predictions.values, score=task.score)
+        found = interval(truth, predictions.values, score=task.score)
         value = score(task, truth, predictions.values).primary
-        told = f"{value:.4f} [{drawn.low:.3f}, {drawn.high:.3f}]"
-        lines.append(f"{run.name}: split {run.config['split']}, n = {len(truth)}, {told}")
+        shown = f"{value:.4f} [{found.low:.3f}, {found.high:.3f}]"
+        lines.append(f"{run.name}: split {run.record.split}, n = {len(truth)}, {shown}")
     return lines

@@ -1,7 +1,7 @@
 """The score of an ensemble that does not flatter: fitted on all folds but one, scored on that one.
 
-The out-of-fold combinations, standardised with statistics of their own fitting clips, are pooled and scored together,
-as the challenge scores a whole split. The score of weights on the clips that they were fitted to is kept beside it as
+The out-of-fold combinations, standardised with statistics of their own fitting clips, are pooled and scored as one,
+as the challenge scores a whole split. The score of weights on the clips that they were fitted to is kept as well, as
 ``optimistic``. What this cannot undo: members that were stopped early on the very clips (``soak/test_ensemble.py``).
 """
 
@@ -15,7 +15,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from abawkit.evaluation.combine import METHODS, Array, fit
-from abawkit.evaluation.joint import Joint, joint, together
+from abawkit.evaluation.joint import Joint, joint, merge
+from abawkit.evaluation.methods import Method
 from abawkit.metrics import pearson
 
 FOLDS = 10
@@ -34,7 +35,7 @@ class Result:
         error: Standard error of that difference; nan where it is not known.
     """
 
-    method: str
+    method: Method
     score: float
     per_target: Array
     optimistic: float
@@ -53,18 +54,18 @@ class Result:
         }
 
 
-def deal_folds(
+def assign_folds(
     count: int, folds: int = FOLDS, *, groups: Sequence[str] | None = None, seed: int = 0
 ) -> NDArray[np.intp]:
     """Returns the fold of each clip, ``int [count]``; clips of one group are in one fold.
 
-    Groups are dealt from the largest to the smallest, each to the fold with the fewest clips, in an order drawn from
+    Groups are assigned from the largest to the smallest, each to the fold with the fewest clips, in an order drawn from
     the seed among equals.
 
     Raises:
         ValueError: There are fewer clips or groups than two, or not as many keys as clips.
 
-    >>> np.bincount(deal_folds(10, 5)).tolist()
+    >>> np.bincount(assign_folds(10, 5)).tolist()
     [2, 2, 2, 2, 2]
     """
     keys = np.arange(count) if groups is None else np.unique(np.asarray(groups), return_inverse=True)[1]
@@ -80,7 +81,9 @@ def deal_folds(
     return np.asarray(of_group[keys])
 
 
-def out_of_fold(method: str, members: Array, truth: Array, folds: NDArray[np.intp], *, labels: bool = False) -> Array:
+def out_of_fold(
+    method: Method, members: Array, truth: Array, folds: NDArray[np.intp], *, labels: bool = False
+) -> Array:
     """Returns the combination ``[N, E]`` in which each clip's comes from a fit without its fold.
 
     Args:
@@ -99,13 +102,18 @@ def _by_fold(members: Array, truth: Array, folds: NDArray[np.intp]) -> list[Join
 
 
 def _out_of_fold(
-    methods: Sequence[str], members: Array, truth: Array, folds: NDArray[np.intp], parts: Sequence[Joint], labels: bool
-) -> dict[str, Array]:
+    methods: Sequence[Method],
+    members: Array,
+    truth: Array,
+    folds: NDArray[np.intp],
+    parts: Sequence[Joint],
+    labels: bool,
+) -> dict[Method, Array]:
     """Returns what :func:`out_of_fold` does, for each method; ``parts`` are the moments of each fold."""
     made = {method: np.empty_like(truth, dtype=np.float64) for method in methods}
     for index, fold in enumerate(np.unique(folds)):
         held = folds == fold
-        known = together([*parts[:index], *parts[index + 1 :]])
+        known = merge([*parts[:index], *parts[index + 1 :]])
         rest, rest_truth, left_out = members[:, ~held], truth[~held], members[:, held]
         for method in methods:
             fitted = fit(method, rest, rest_truth, known)
@@ -118,7 +126,7 @@ def compare_methods(
     truth: Array,
     folds: NDArray[np.intp],
     *,
-    methods: Sequence[str] = tuple(METHODS),
+    methods: Sequence[Method] = tuple(METHODS),
     score: Callable[[Array, Array], Array] = pearson,
     groups: Sequence[str] | None = None,
 ) -> list[Result]:
@@ -134,7 +142,7 @@ def compare_methods(
     """
     labels = score is not pearson
     parts = _by_fold(members, truth, folds)
-    whole = together(parts)
+    whole = merge(parts)
     pooled = _out_of_fold(methods, members, truth, folds, parts, labels)
     per_target = {method: score(truth, made) for method, made in pooled.items()}
     means = {method: float(np.nanmean(found)) for method, found in per_target.items()}
@@ -148,13 +156,16 @@ def compare_methods(
     return found
 
 
-def simplest(results: Sequence[Result]) -> str:
+def simplest(results: Sequence[Result]) -> Method:
     """Returns the first method that is behind the best by at most one standard error of that difference."""
     return next(one.method for one in results if one.behind <= (0.0 if np.isnan(one.error) else one.error))
 
 
 def _error(truth: Array, first: Array, second: Array, groups: Sequence[str] | None) -> float:
-    """Returns the standard error of the difference of two mean r, from the influence of each clip or group."""
+    """Returns the standard error of the difference of two mean r, from the influence of each clip or group.
+
+    ``√(Σ (i1 - i2)²) / N`` over clips, or over the sums of groups, whose clips are not independent.
+    """
     difference = _influence(truth, first) - _influence(truth, second)
     if groups is not None:
         of = np.unique(np.asarray(groups), return_inverse=True)[1]
@@ -163,7 +174,10 @@ def _error(truth: Array, first: Array, second: Array, groups: Sequence[str] | No
 
 
 def _influence(truth: Array, prediction: Array) -> Array:
-    """Returns each clip's influence on the mean r, ``[N]``: ``zx·zy − r·(zx² + zy²)/2`` (Devlin et al. 1975)."""
+    """Returns each clip's influence on the mean r, ``[N]``: ``zx·zy − r·(zx² + zy²)/2`` (Devlin et al. 1975).
+
+    zx and zy are the standardised truth and prediction; targets without an r do not count.
+    """
     r = pearson(truth, prediction)
     kept = np.isfinite(r)
     x, y = truth[:, kept], prediction[:, kept]

@@ -8,64 +8,73 @@ test predictions come from the fit on all shared clips.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import get_args
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from abawkit import __version__
-from abawkit.challenge import Task
+from abawkit.challenge import Side, Task
 from abawkit.data.splits.folds import fold_of
 from abawkit.errors import AbawkitError, UsageError
-from abawkit.evaluation.combine import METHODS, correlations, fit
+from abawkit.evaluation.combine import Fitted, correlations, fit
 from abawkit.evaluation.compare import describe
-from abawkit.evaluation.crossfit import FOLDS, compare_methods, deal_folds, out_of_fold, simplest
-from abawkit.evaluation.drawn import find_drawn
-from abawkit.evaluation.members import Member, common_truth, find_members, stand_ins
-from abawkit.fileio import digest_json, locked, storage_errors, write_json
+from abawkit.evaluation.crossfit import FOLDS, assign_folds, compare_methods, out_of_fold, simplest
+from abawkit.evaluation.members import Member, common_truth, find_members, replace_refits
+from abawkit.evaluation.methods import LABEL_FREE, Method, MethodChoice
+from abawkit.evaluation.resampling import Resampling, find_resampling
+from abawkit.fileio import digest_json, locked, storage_errors
 from abawkit.metrics import f1, is_constant, pearson, score
 from abawkit.progress import SILENT, Progress
-from abawkit.runs.run import Run, Side, list_runs, write_predictions
+from abawkit.runs.predictions import write_predictions
+from abawkit.runs.records import (
+    METRICS,
+    TOOL,
+    WEIGHTS,
+    ClipIds,
+    EnsembleMetrics,
+    EnsembleRecord,
+    MethodScores,
+    SideScores,
+)
+from abawkit.runs.run import Ensemble, Run, list_runs, open_ensemble
 from abawkit.workspace import Workspace
 
-AUTO = "auto"
+Array = NDArray[np.float64]
 
 _ANOTHER = "abawkit train --system F3  (or another system, or another --seed)"
-
-#: Nothing of these is fitted to labels, so their own predictions of the shared clips do not flatter.
-_LABEL_FREE = ("mean", "zmean", "rank")
 
 
 def ensemble(
     workspace: Workspace,
     runs: Sequence[Run] | None = None,
     *,
-    method: str = "zmean",
+    method: MethodChoice = "auto",
     oof: bool = False,
     refits: bool = False,
     folds: int = FOLDS,
     groups: Path | None = None,
     progress: Progress = SILENT,
-) -> Run:
-    """Combines runs and returns the ensemble, which is a run of the kind ``ensemble``.
+) -> Ensemble:
+    """Combines runs and returns the ensemble.
 
     Runs that differ in the seed only are averaged to one member first. All methods are compared on the clips that
     every member holds out (:mod:`abawkit.evaluation.crossfit`). ``metrics.json`` holds that comparison, the weights,
     the members' correlations and the score without each member; ``weights.json`` what combines new clips.
 
-    Where a refit stands for its parent, ``config.json`` says so in ``refits``, and ``averaged``, which names the runs
-    that predict the test clips, names the refit. Statistics, weights and scores are from the parent's predictions of
-    the clips that it held out.
+    Where a refit predicts the test clips in its parent's place, ``config.json`` says so in ``refits``, and
+    ``averaged``, which names the runs that predict the test clips, names the refit. Statistics, weights and scores are
+    from the parent's predictions of the clips that it held out.
 
     Args:
         workspace: The workspace.
-        runs: Members; default: every finished run that is no ensemble or refit, with ``oof`` those on folds, else the
-            others where there are any. An ensemble can be named. A refit that is named predicts the test clips in its
-            parent's place.
-        method: One of :data:`~abawkit.evaluation.combine.METHODS`, or ``auto``: the simplest within one standard
-            error of the best.
+        runs: Members; default: every finished run that is not an ensemble or refit, with ``oof`` those on folds, else
+            the others where there are any. An ensemble can be named. A refit that is named predicts the test clips in
+            its parent's place.
+        method: One of :data:`~abawkit.evaluation.methods.Method`, or ``auto``: the simplest within one standard error
+            of the best.
         oof: The runs are those of fold sets, each of which predicts its own fold; see
             :func:`~abawkit.evaluation.members.find_members`. A test clip's prediction is the mean over the folds.
         refits: Where a run was refitted on all labelled clips, its newest refit predicts the test clips in its place.
@@ -79,161 +88,240 @@ def ensemble(
         AbawkitError: A member's predictions are constant, members have predicted different test clips or were
             validated on different labels, or a refit has not predicted the test clips.
     """
-    task = workspace.task
-    if method not in (AUTO, *METHODS):
-        raise UsageError("there is no such method", got=method, expected=", ".join((AUTO, *METHODS)))
+    if method not in get_args(MethodChoice):
+        raise UsageError("there is no such method", got=method, expected=", ".join(get_args(MethodChoice)))
     if folds < 2:
         raise UsageError("too few folds", got=str(folds), expected="at least 2")
-    chosen, standing = _chosen(workspace, runs, oof, refits, progress)
-    members, shared = find_members(workspace, chosen, oof=oof)
-    if len(shared) < max(2, workspace.settings.submit.min_shared):
-        on_folds = any(fold_of(workspace, str(run.config["split"])) is not None for run in chosen)
-        raise UsageError(
-            f"these runs share only {len(shared)} held-out clips\n"
-            + "\n".join(f"  {line}" for line in describe(chosen, task)),
-            expected=f"at least {workspace.settings.submit.min_shared} (setting submit.min_shared)",
-            todo="combine runs of one split"
-            + (", or give --oof for the runs on folds" if on_folds and not oof else ""),
-        )
-    drawn = find_drawn(workspace, chosen, shared, groups)
-    testers = {member.name: [standing.get(run.name, run) for run in member.runs] for member in members}
-    config: dict[str, Any] = {
-        "kind": "ensemble",
-        "format": 3,
-        "task": task.name,
-        "system": "ensemble",
-        "split": "shared",
-        "seed": None,
-        "method": method,
-        "folds": folds,
-        "groups": drawn.to_json(),
-        "oof": oof,
-        "members": {run.name: run.digest() for run in (*chosen, *standing.values())},
-        "averaged": {member.name: [run.name for run in testers[member.name]] for member in members},
-        "tool": f"abawkit {__version__}",
-        "subject_safe": all(run.subject_safe for run in chosen),
-        "simulated": any(run.simulated for run in chosen),
-    }
-    if standing:
-        config["refits"] = {name: refit.name for name, refit in sorted(standing.items())}
-    path = workspace.runs / f"ensemble-{digest_json(config)[:8]}"
-    if (path / "metrics.json").exists():
+    parts = _find_parts(workspace, runs, oof, refits, groups, progress)
+    record = _record(workspace.task, parts, method, folds, oof)
+    path = workspace.runs / f"ensemble-{digest_json(record.identity())[:8]}"
+    if (path / METRICS).exists():
         progress.say(f"{path.name} is already there")
-        return Run.open(path)
-    values = np.stack([member.of(shared) for member in members])
-    for member, block in zip(members, values, strict=True):
-        _require_varied(member.name, block, task)
-    truth = common_truth(members, shared)
-    tests = _test_predictions(list(testers.values()), task)
-    metrics, fitted, combined = _fitted(values, truth, method, folds, drawn.keys, members, task)
+        return open_ensemble(path)
+    combination = _combine(parts, method, folds, workspace.task)
+    tests = _test_predictions(list(parts.testers.values()), workspace.task)
+    if tests is None:
+        progress.say("no member has test predictions yet: the ensemble has none either")
     with locked(path, "making this ensemble"), storage_errors(path):
-        unsafe = sorted({run.subject_note for run in chosen if not run.subject_safe})
-        note = "; ".join(unsafe) or "subject-safe: the split of every member is"
-        write_json(path / "config.json", config | {"subject_note": note})
-        # Out of fold, each clip is predicted by a run that held it out, though others were trained on it.
-        trained = set().union(*(run.train_ids for run in chosen)).difference(shared)
-        behind = trained.union(*(run.known_ids("test") for runs in testers.values() for run in runs))
-        clips = {"train": sorted(trained), "valid": list(shared), "test_train": sorted(behind)}
-        write_json(path / "clips.json", clips)
-        write_json(path / "weights.json", fitted.to_json() | {"members": [member.name for member in members]})
-        _write(path, "valid", shared, combined, truth, task)
-        if tests is None:
-            progress.say("no member has test predictions yet: the ensemble has none either")
-        else:
-            _write(path, "test", tests[0], fitted.predict(tests[1]), None, task)
-        scores = score(task, truth, combined)
-        scores.require_defined("the ensemble")
-        write_json(path / "metrics.json", {"scores": {"valid": scores.to_json()}} | metrics)
-    return Run.open(path)
+        record.write(path)
+        _clip_ids(parts).write(path)
+        combination.fitted.to_record([member.name for member in parts.members]).write(path / WEIGHTS)
+        _write(path, "valid", parts.shared, combination.valid, combination.truth, workspace.task)
+        if tests is not None:
+            _write(path, "test", tests[0], combination.fitted.predict(tests[1]), None, workspace.task)
+        combination.metrics.write(path)
+    return open_ensemble(path)
 
 
-def _chosen(
-    workspace: Workspace, runs: Sequence[Run] | None, oof: bool, refits: bool, progress: Progress
-) -> tuple[list[Run], dict[str, Run]]:
-    """Returns the runs that are combined, by name, and which refit stands in whose place (see :func:`ensemble`)."""
+@dataclass(frozen=True)
+class _Parts:
+    """What is combined.
+
+    Attributes:
+        runs: The runs, by name.
+        refits: Name of a run → the refit that predicts the test clips in its place.
+        members: The members, whose runs differ in the seed only or are those of a fold set.
+        shared: The held-out clips that all members share.
+        resampling: The groups by which clips are held out, where they are known.
+    """
+
+    runs: tuple[Run, ...]
+    refits: Mapping[str, Run]
+    members: tuple[Member, ...]
+    shared: tuple[str, ...]
+    resampling: Resampling
+
+    @property
+    def testers(self) -> dict[str, list[Run]]:
+        """Member → the runs that predict the test clips."""
+        return {member.name: [self.refits.get(run.name, run) for run in member.runs] for member in self.members}
+
+
+def _find_parts(
+    workspace: Workspace, runs: Sequence[Run] | None, oof: bool, refits: bool, groups: Path | None, progress: Progress
+) -> _Parts:
     if runs is None:
-        found = [run for run in list_runs(workspace) if run.is_scorable and not run.is_ensemble]
-        on_fold = {run.name: fold_of(workspace, str(run.config["split"])) is not None for run in found}
-        runs = [run for run in found if on_fold[run.name] == oof] or ([] if oof else found)
-        if not oof and len(runs) < len(found):
-            progress.say(f"{len(found) - len(runs)} runs on folds are left out: abawkit ensemble --oof combines them")
-    standing: dict[str, Run] = {}
+        runs = _default_runs(workspace, oof, progress)
+    replaced: dict[str, Run] = {}
     if refits or any(run.parent is not None for run in runs):
-        runs, standing = stand_ins(workspace, runs, everywhere=refits)
-    chosen = sorted({run.name: run for run in runs}.values(), key=lambda run: run.name)
+        runs, replaced = replace_refits(workspace, runs, everywhere=refits)
+    chosen = tuple(sorted({run.name: run for run in runs}.values(), key=lambda run: run.name))
     if len(chosen) < 2:
         raise UsageError(
             "an ensemble needs at least two runs" + (" on folds" if oof else ""),
             got=", ".join(run.name for run in chosen) or "none",
             todo="abawkit train --system F4 --fold all" if oof else _ANOTHER,
         )
-    alone = [run.name for run in chosen if run.name not in standing]
-    if refits and alone:
-        progress.say(f"without a refit, these predict the test clips themselves: {', '.join(alone)}")
-    return chosen, standing
+    unrefitted = [run.name for run in chosen if run.name not in replaced]
+    if refits and unrefitted:
+        progress.say(f"without a refit, these predict the test clips themselves: {', '.join(unrefitted)}")
+    members, shared = find_members(workspace, chosen, oof=oof)
+    if len(shared) < max(2, workspace.settings.submit.min_shared):
+        raise _too_few_shared(workspace, chosen, len(shared), oof)
+    return _Parts(chosen, replaced, members, shared, find_resampling(workspace, chosen, shared, groups))
 
 
-def _fitted(
-    values: NDArray[np.float64],
-    truth: NDArray[np.float64],
-    method: str,
-    folds: int,
-    keys: Sequence[str] | None,
-    members: Sequence[Member],
-    task: Task,
-) -> tuple[dict[str, Any], Any, NDArray[np.float64]]:
-    """Returns what ``metrics.json`` holds, the fit, and the validation predictions."""
-    per_target: Callable[..., NDArray[np.float64]] = f1 if task.score == "macro_f1" else pearson
+def _default_runs(workspace: Workspace, oof: bool, progress: Progress) -> list[Run]:
+    """Returns all finished runs that have a score, with ``oof`` those on folds, else the others where there are any."""
+    found = [run for run in list_runs(workspace) if run.is_scorable and not isinstance(run, Ensemble)]
+    on_fold = [run for run in found if fold_of(workspace, run.record.split) is not None]
+    if oof:
+        return on_fold
+    others = [run for run in found if run not in on_fold]
+    if not others:
+        return found
+    if on_fold:
+        progress.say(f"{len(on_fold)} runs on folds are left out: abawkit ensemble --oof combines them")
+    return others
+
+
+def _too_few_shared(workspace: Workspace, runs: Sequence[Run], shared: int, oof: bool) -> UsageError:
+    least = workspace.settings.submit.min_shared
+    todo = "combine runs of one split"
+    if not oof and any(fold_of(workspace, run.record.split) is not None for run in runs):
+        todo += ", or give --oof for the runs on folds"
+    lines = "\n".join(f"  {line}" for line in describe(runs, workspace.task))
+    return UsageError(
+        f"these runs share only {shared} held-out clips\n{lines}",
+        expected=f"at least {least} (setting submit.min_shared)",
+        todo=todo,
+    )
+
+
+def _record(task: Task, parts: _Parts, method: str, folds: int, oof: bool) -> EnsembleRecord:
+    unsafe = sorted({run.subject_note for run in parts.runs if not run.subject_safe})
+    record = EnsembleRecord(
+        kind="ensemble",
+        format=3,
+        task=task.name,
+        system="ensemble",
+        split="shared",
+        seed=None,
+        method=method,
+        folds=folds,
+        groups=parts.resampling.record,
+        oof=oof,
+        members={run.name: run.digest() for run in (*parts.runs, *parts.refits.values())},
+        averaged={name: [run.name for run in runs] for name, runs in parts.testers.items()},
+        tool=TOOL,
+        subject_safe=all(run.subject_safe for run in parts.runs),
+        subject_note="; ".join(unsafe) or "subject-safe: the split of every member is",
+        simulated=any(run.record.simulated for run in parts.runs),
+    )
+    if not parts.refits:
+        return record
+    return record.model_copy(update={"refits": {name: refit.name for name, refit in sorted(parts.refits.items())}})
+
+
+def _clip_ids(parts: _Parts) -> ClipIds:
+    """Returns the clips that the ensemble has seen.
+
+    Out of fold, each clip is predicted by a run that held it out, though others were trained on it.
+    """
+    trained = set().union(*(run.train_ids for run in parts.runs)).difference(parts.shared)
+    behind_test = trained.union(*(run.known_ids("test") for runs in parts.testers.values() for run in runs))
+    return ClipIds(train=tuple(sorted(trained)), valid=parts.shared, test_train=tuple(sorted(behind_test)))
+
+
+@dataclass(frozen=True)
+class _Combination:
+    """The fitted combination.
+
+    Attributes:
+        fitted: What combines new clips, fitted on all shared clips.
+        truth: Labels of the shared clips, ``[N, E]``.
+        valid: Its predictions of them, out of fold where the method is fitted to labels, ``[N, E]``.
+        metrics: What ``metrics.json`` says.
+    """
+
+    fitted: Fitted
+    truth: Array
+    valid: Array
+    metrics: EnsembleMetrics
+
+
+def _combine(parts: _Parts, method: MethodChoice, folds: int, task: Task) -> _Combination:
+    per_target: Callable[..., Array] = f1 if task.score == "macro_f1" else pearson
+    values = np.stack([member.of(parts.shared) for member in parts.members])  # [M, N, E]
+    for member, block in zip(parts.members, values, strict=True):
+        _require_varied(member.name, block, task)
+    truth = common_truth(parts.members, parts.shared)
+    keys = parts.resampling.keys
     if keys is not None and len(set(keys)) < 2:
         raise UsageError("all clips are in one group, so nothing can be held out", todo="give other --groups")
-    dealt = deal_folds(len(truth), folds, groups=keys)
-    results = compare_methods(values, truth, dealt, score=per_target, groups=keys)
-    used = simplest(results) if method == AUTO else method
+    fold = assign_folds(len(truth), folds, groups=keys)
+    results = compare_methods(values, truth, fold, score=per_target, groups=keys)
+    used = simplest(results) if method == "auto" else method
     fitted = fit(used, values, truth)
-    if used in _LABEL_FREE:
-        combined = fitted.predict(values)
-    elif per_target is f1:
-        combined = out_of_fold(used, values, truth, dealt, labels=True)
-    else:
-        combined = fitted.offset + fitted.slope * out_of_fold(used, values, truth, dealt)
-    without: dict[str, float] = {}
-    for index, member in enumerate(members if len(members) > 1 else ()):
-        (left,) = compare_methods(np.delete(values, index, axis=0), truth, dealt, methods=[used], score=per_target)
-        without[member.name] = left.score
-    weights = {
-        member.name: dict(zip(task.targets, row.tolist(), strict=True))
-        for member, row in zip(members, fitted.weights, strict=True)
-    }
-    metrics = {
-        "members": {
-            member.name: score(task, truth, block).primary for member, block in zip(members, values, strict=True)
+    valid = _held_out_predictions(fitted, used, values, truth, fold, labels=per_target is f1)
+    scores = score(task, truth, valid)
+    scores.require_defined("the ensemble")
+    names = [member.name for member in parts.members]
+    metrics = EnsembleMetrics(
+        scores={"valid": SideScores.of(scores)},
+        members={name: score(task, truth, block).primary for name, block in zip(names, values, strict=True)},
+        method=used,
+        methods=[MethodScores(**result.to_json(task.targets)) for result in results],
+        folds=int(fold.max()) + 1,
+        by_group=keys is not None,
+        weights={
+            name: dict(zip(task.targets, row.tolist(), strict=True))
+            for name, row in zip(names, fitted.weights, strict=True)
         },
-        "method": used,
-        "methods": [result.to_json(task.targets) for result in results],
-        "folds": int(dealt.max()) + 1,
-        "by_group": keys is not None,
-        "weights": weights,
-        "correlations": correlations(values).tolist(),
-        "without": without,
-    }
-    return metrics, fitted, combined
+        correlations=correlations(values).tolist(),
+        without=_scores_without(names, values, truth, fold, used, per_target),
+    )
+    return _Combination(fitted, truth, valid, metrics)
 
 
-def _require_varied(name: str, values: NDArray[np.float64], task: Task) -> None:
+def _held_out_predictions(
+    fitted: Fitted, method: Method, values: Array, truth: Array, fold: NDArray[np.intp], *, labels: bool
+) -> Array:
+    """Returns the predictions of the shared clips, ``[N, E]``, whose score does not flatter.
+
+    A label-free method may predict the clips that its statistics are from. Of any other, each clip's prediction is
+    from a fit without its fold: on the label scale where F1 needs it, else standardised and brought to the scale of the
+    whole fit, which leaves r as it is.
+    """
+    if method in LABEL_FREE:
+        return fitted.predict(values)
+    if labels:
+        return out_of_fold(method, values, truth, fold, labels=True)
+    return fitted.offset + fitted.slope * out_of_fold(method, values, truth, fold)
+
+
+def _scores_without(
+    names: Sequence[str],
+    values: Array,
+    truth: Array,
+    fold: NDArray[np.intp],
+    method: Method,
+    per_target: Callable[..., Array],
+) -> dict[str, float | None]:
+    """Returns member → cross-fitted score of the ensemble without it; nothing of a single member."""
+    found: dict[str, float | None] = {}
+    for index, name in enumerate(names if len(names) > 1 else ()):
+        others = np.delete(values, index, axis=0)
+        (result,) = compare_methods(others, truth, fold, methods=[method], score=per_target)
+        found[name] = result.score
+    return found
+
+
+def _require_varied(name: str, values: Array, task: Task) -> None:
     flat = is_constant(values)
     if flat.any():
         targets = ", ".join(target for target, is_flat in zip(task.targets, flat, strict=True) if is_flat)
         raise AbawkitError(f"run {name} cannot be a member: its prediction of {targets} is constant")
 
 
-def _test_predictions(testers: Sequence[Sequence[Run]], task: Task) -> tuple[Sequence[str], NDArray[np.float64]] | None:
+def _test_predictions(testers: Sequence[Sequence[Run]], task: Task) -> tuple[Sequence[str], Array] | None:
     """Returns ids and each member's test predictions ``[M, N, E]``, the mean over its runs; None when none has any.
 
     Raises:
         AbawkitError: Runs have predicted different clips.
     """
     runs = [run for each in testers for run in each]
-    if not any((run.path / "predictions" / "test.csv").exists() for run in runs):
+    if not any(run.has_predicted("test") for run in runs):
         return None
     tests = {run.name: run.predictions("test", task) for run in runs}  # raises for a run without
     ids = tests[runs[0].name].ids
@@ -251,11 +339,11 @@ def _write(
     path: Path,
     side: Side,
     ids: Sequence[str],
-    values: NDArray[np.float64],
-    truth: NDArray[np.float64] | None,
+    values: Array,
+    truth: Array | None,
     task: Task,
 ) -> None:
-    blocks: Mapping[str, NDArray[np.float64]] = ({} if truth is None else {"truth.": truth}) | {"": values}
+    blocks: Mapping[str, Array] = ({} if truth is None else {"truth.": truth}) | {"": values}
     columns = {prefix + t: block[:, i] for prefix, block in blocks.items() for i, t in enumerate(task.targets)}
     table = pd.DataFrame(columns, index=pd.Index(ids, name=task.id_column))
     write_predictions(path / "predictions" / f"{side}.csv", table)

@@ -1,8 +1,7 @@
 """Means and covariances of members and truth over any folds of the clips, from those of each fold.
 
-A fit without one fold needs the clips' moments only, and those of several folds together follow from each one's (Chan,
-Golub and LeVeque 1983): sums of squares about the own means, and what the means differ. Nothing is subtracted, so that
-a member that is constant on the clips is seen to be.
+A fit without one fold needs the clips' moments only, and :func:`merge` makes those of several folds from each one's.
+Nothing is subtracted, so that a member that is constant on the clips is recognised.
 """
 
 from __future__ import annotations
@@ -65,17 +64,20 @@ def joint(members: Array, truth: Array) -> Joint:
     return Joint(rows.shape[2], mean[:, :, 0].T, rows @ rows.transpose(0, 2, 1), largest.T)
 
 
-def together(parts: Sequence[Joint]) -> Joint:
+def merge(parts: Sequence[Joint]) -> Joint:
     """Returns the moments of all clips of some disjoint sets of them.
+
+    Their sums of products about the common mean are those about each set's own mean, plus ``n (mean - common mean)²``
+    of each set (Chan, Golub and LeVeque 1983).
 
     >>> rows = np.arange(8.0).reshape(1, 8, 1) ** 2
     >>> halves = [joint(rows[:, half], rows[0, half]) for half in (slice(3), slice(3, 8))]
-    >>> bool(np.allclose(together(halves).scatter, joint(rows, rows[0]).scatter))
+    >>> bool(np.allclose(merge(halves).scatter, joint(rows, rows[0]).scatter))
     True
     """
     counts = np.array([part.count for part in parts], dtype=np.float64)
     means = np.stack([part.mean for part in parts])  # [P, K, E]
     mean = np.tensordot(counts, means, axes=1) / counts.sum()
-    apart = (means - mean).transpose(2, 1, 0)  # [E, K, P]
-    scatter = np.sum([part.scatter for part in parts], axis=0) + (apart * counts) @ apart.transpose(0, 2, 1)
+    shift = (means - mean).transpose(2, 1, 0)  # [E, K, P]
+    scatter = np.sum([part.scatter for part in parts], axis=0) + (shift * counts) @ shift.transpose(0, 2, 1)
     return Joint(int(counts.sum()), mean, scatter, np.max([part.largest for part in parts], axis=0))

@@ -6,7 +6,7 @@ is scored or fitted is the run's own: its refit knows every labelled clip.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -44,7 +44,9 @@ class Member:
         return np.array([self.truth[clip] for clip in ids])
 
 
-def find_members(workspace: Workspace, runs: Sequence[Run], *, oof: bool = False) -> tuple[list[Member], list[str]]:
+def find_members(
+    workspace: Workspace, runs: Sequence[Run], *, oof: bool = False
+) -> tuple[tuple[Member, ...], tuple[str, ...]]:
     """Returns the members and the clips, sorted, that all of them hold out.
 
     Args:
@@ -55,31 +57,64 @@ def find_members(workspace: Workspace, runs: Sequence[Run], *, oof: bool = False
 
     Raises:
         UsageError: With ``oof``, a run is not of a fold, or a fold has no run.
-        AbawkitError: Of a run nobody knows on which clips it was trained.
+        AbawkitError: Of a run it is not known on which clips it was trained.
     """
-    found: dict[tuple[str, str], dict[int, list[Run]]] = {}
-    folds = {run.name: _require_fold(workspace, run) for run in runs} if oof else {}
-    for run in runs:
-        fold = folds.get(run.name)
-        key = (system_key(run), "") if fold is None else (system_key(run, over_splits=True), fold.set)
-        found.setdefault(key, {}).setdefault(1 if fold is None else fold.index, []).append(run)
-    names = _names({key: [run for same in parts.values() for run in same] for key, parts in found.items()})
-    members = []
-    for key, parts in found.items():
-        if oof:
-            of = folds[next(iter(parts.values()))[0].name].of
-            missing = [str(index) for index in range(1, of + 1) if index not in parts]
-            if missing:
-                system = next(iter(parts.values()))[0].config["system"]
-                raise UsageError(
-                    f"{names[key]}: no run of fold {', '.join(missing)} of {of}",
-                    todo=f"abawkit train --system {system} --fold all --split {key[1]}, then name all of these runs",
-                )
-        members.append(_member(workspace, names[key], [parts[index] for index in sorted(parts)]))
+    groups = _by_fold_set(workspace, runs) if oof else _by_system(runs)
+    names = _names(groups)
+    members = tuple(_member(workspace, name, group) for name, group in zip(names, groups, strict=True))
     shared = set(members[0].held).intersection(*(member.held for member in members[1:]))
-    if not oof:
+    if not oof:  # a clip that a run of a fold set was trained on is predicted by the runs of another fold
         shared.intersection_update(shared_held_out(runs))
-    return members, sorted(shared)
+    return members, tuple(sorted(shared))
+
+
+@dataclass(frozen=True)
+class _Group:
+    """The runs of one member.
+
+    Attributes:
+        parts: Runs that differ in the seed only; of a fold set one such part per fold, in their order.
+        fold_set: Name of the fold set; empty without folds.
+    """
+
+    parts: tuple[tuple[Run, ...], ...]
+    fold_set: str = ""
+
+    @property
+    def runs(self) -> tuple[Run, ...]:
+        return tuple(run for part in self.parts for run in part)
+
+
+def _by_system(runs: Sequence[Run]) -> list[_Group]:
+    """Returns one group per system and split, in the order of the runs."""
+    found: dict[str, list[Run]] = {}
+    for run in runs:
+        found.setdefault(system_key(run), []).append(run)
+    return [_Group((tuple(seeds),)) for seeds in found.values()]
+
+
+def _by_fold_set(workspace: Workspace, runs: Sequence[Run]) -> list[_Group]:
+    """Returns one group per system and fold set, in the order of the runs.
+
+    Raises:
+        UsageError: A run is not of a fold, or a fold of a set has no run.
+    """
+    found: dict[tuple[str, str], list[tuple[Fold, Run]]] = {}
+    for run in runs:
+        fold = _require_fold(workspace, run)
+        found.setdefault((system_key(run, over_splits=True), fold.set), []).append((fold, run))
+    groups = []
+    for (_, name), placed in found.items():
+        of, system = placed[0][0].of, placed[0][1].record.system
+        parts = [tuple(run for fold, run in placed if fold.index == index) for index in range(1, of + 1)]
+        missing = [str(index) for index, part in enumerate(parts, 1) if not part]
+        if missing:
+            raise UsageError(
+                f"{system} {name}: no run of fold {', '.join(missing)} of {of}",
+                todo=f"abawkit train --system {system} --fold all --split {name}, then name all of these runs",
+            )
+        groups.append(_Group(tuple(parts), name))
+    return groups
 
 
 def common_truth(members: Sequence[Member], ids: Sequence[str]) -> NDArray[np.float64]:
@@ -98,37 +133,37 @@ def common_truth(members: Sequence[Member], ids: Sequence[str]) -> NDArray[np.fl
     return truth
 
 
-def stand_ins(workspace: Workspace, runs: Sequence[Run], *, everywhere: bool) -> tuple[list[Run], dict[str, Run]]:
+def replace_refits(workspace: Workspace, runs: Sequence[Run], *, everywhere: bool) -> tuple[list[Run], dict[str, Run]]:
     """Returns the runs with refits replaced by their parents, and which refit predicts the test clips in whose place.
 
     Args:
         workspace: The workspace.
         runs: Runs; a refit among them takes its parent's place.
-        everywhere: Also look for the refits of the runs that are named themselves, the newest of each.
+        everywhere: Also replace by its newest refit each run that is named itself.
 
     Raises:
         UsageError: ``everywhere``, and no run has a refit; or two refits of one run are named.
         AbawkitError: A parent is gone, or a refit has not predicted the test clips.
     """
-    known = {run.name: run for run in list_runs(workspace)}
+    finished = {run.name: run for run in list_runs(workspace)}
     kept: dict[str, Run] = {}
     found: dict[str, Run] = {}
     for run in runs:
         if run.parent is None:
             kept[run.name] = run
             continue
-        if run.parent not in known:
+        if run.parent not in finished:
             raise AbawkitError(
                 f"refit {run.name} has no score of its own, and its parent is gone",
                 got=run.parent,
                 todo="leave it out, or train its parent again",
             )
-        kept[run.parent] = known[run.parent]
+        kept[run.parent] = finished[run.parent]
         if found.setdefault(run.parent, run).name != run.name:
             both = f"{found[run.parent].name}, {run.name}"
             raise UsageError(f"two refits of {run.parent} cannot both take its place", got=both, todo="name one")
     if everywhere:
-        newest = {run.parent: run for run in known.values() if run.parent is not None}
+        newest = {run.parent: run for run in finished.values() if run.parent is not None}
         found = {name: newest[name] for name in kept if name in newest} | found
         if not found:
             first = next(iter(kept), "RUN")
@@ -138,37 +173,37 @@ def stand_ins(workspace: Workspace, runs: Sequence[Run], *, everywhere: bool) ->
     return list(kept.values()), found
 
 
-def _member(workspace: Workspace, name: str, parts: Sequence[Sequence[Run]]) -> Member:
+def _member(workspace: Workspace, name: str, group: _Group) -> Member:
     held: dict[str, NDArray[np.float64]] = {}
     truth: dict[str, NDArray[np.float64]] = {}
-    for same in parts:
-        ids = shared_held_out(same)
-        predictions = [run.predictions("valid", workspace.task) for run in same]
+    for part in group.parts:
+        ids = shared_held_out(part)
+        predictions = [run.predictions("valid", workspace.task) for run in part]
         values = np.mean([one.of(ids) for one in predictions], axis=0)
         held.update(zip(ids, values, strict=True))
         truth.update(zip(ids, predictions[0].truth_of(ids), strict=True))
-    return Member(name, tuple(run for same in parts for run in same), held, truth)
+    return Member(name, group.runs, held, truth)
 
 
-def _names(members: Mapping[tuple[str, str], Sequence[Run]]) -> dict[tuple[str, str], str]:
+def _names(groups: Sequence[_Group]) -> list[str]:
     """Returns what each member is called: a single run by its name, others by system and split or fold set."""
-    names = {
-        key: runs[0].name if len(runs) == 1 else f"{runs[0].config['system']} {key[1] or runs[0].config['split']}"
-        for key, runs in members.items()
-    }
-    told = list(names.values())
-    return {
-        key: name if told.count(name) == 1 else f"{members[key][0].name} and {len(members[key]) - 1} more"
-        for key, name in names.items()
-    }
+    names = []
+    for group in groups:
+        first = group.runs[0]
+        one = len(group.runs) == 1
+        names.append(first.name if one else f"{first.record.system} {group.fold_set or first.record.split}")
+    return [
+        name if names.count(name) == 1 else f"{group.runs[0].name} and {len(group.runs) - 1} more"
+        for name, group in zip(names, groups, strict=True)
+    ]
 
 
 def _require_fold(workspace: Workspace, run: Run) -> Fold:
-    fold = fold_of(workspace, str(run.config["split"])) if run.config["kind"] == "run" else None
+    fold = fold_of(workspace, run.record.split) if run.record.kind == "run" else None
     if fold is None:
         raise UsageError(
             f"run {run.name} was not trained on a fold",
-            got=f"split {run.config['split']}",
+            got=f"split {run.record.split}",
             expected="with --oof: runs on the splits that abawkit resplit --folds K makes",
         )
     return fold

@@ -96,8 +96,8 @@ class Moments:
             below = std_t**2 + std_p**2 + shift**2
             all_r.append(np.clip(r, -1, 1))
             all_ccc.append(np.where(below > 0, 2 * covariance / np.where(below > 0, below, 1), np.nan))
-            apart = mean - means[index]
-            all_mse.append((blocks[1] - 2 * sum_tp + sum_pp + 2 * apart * (blocks[0] - sum_p)) / n + apart**2)
+            shift = mean - means[index]
+            all_mse.append((blocks[1] - 2 * sum_tp + sum_pp + 2 * shift * (blocks[0] - sum_p)) / n + shift**2)
         pearson, ccc, mse = (np.stack(each, axis=1) for each in (all_r, all_ccc, all_mse))
 
         def mean_counted(values: Array) -> Array:

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from abawkit.challenge import Task
+from abawkit.challenge import Side, Task
 from abawkit.errors import AbawkitError, UsageError
 from abawkit.evaluation.bootstrap import (
     PAIRED_RESAMPLES,
@@ -22,9 +22,9 @@ from abawkit.evaluation.bootstrap import (
     resample_scores,
 )
 from abawkit.evaluation.compare import describe, labelled_predictions, shared_held_out, system_key
-from abawkit.evaluation.drawn import Drawn, find_drawn
+from abawkit.evaluation.resampling import Resampling, find_resampling
 from abawkit.metrics import score
-from abawkit.runs.run import Run, Side
+from abawkit.runs.run import Run
 from abawkit.workspace import Workspace
 
 #: A corrected p-value below this makes a difference one.
@@ -36,7 +36,7 @@ class System:
     """Runs that differ in their seed only; an ensemble or an import is a system of its own.
 
     Attributes:
-        label: What it is called beside the others.
+        label: Its name among the others.
         runs: The runs.
         score: The mean score of the compared clips, averaged over the seeds.
         each: The score of each run.
@@ -103,16 +103,16 @@ class Difference:
     @property
     def verdict(self) -> str:
         """The outcome in words."""
-        drawn = self.mean.interval
-        told = (
-            f"{self.one} − {self.other} = {short(drawn.value, signed=True)} [{short(drawn.low)}, {short(drawn.high)}]"
+        found = self.mean.interval
+        difference = (
+            f"{self.one} − {self.other} = {short(found.value, signed=True)} [{short(found.low)}, {short(found.high)}]"
         )
-        if not np.isfinite(drawn.low):
-            return f"{told}: not defined"
+        if not np.isfinite(found.low):
+            return f"{difference}: not defined"
         corrected = f" after correction for {self.pairs} comparisons" if self.pairs > 1 else ""
         if self.mean.real:
-            return f"{told}: {self.one if drawn.value > 0 else self.other} is better{corrected}"
-        return f"{told}: not distinguishable{corrected if self.mean.p < _LEVEL else ''}"
+            return f"{difference}: {self.one if found.value > 0 else self.other} is better{corrected}"
+        return f"{difference}: not distinguishable{corrected if self.mean.p < _LEVEL else ''}"
 
     def to_json(self) -> dict[str, Any]:
         """Returns ``one``, ``other``, ``verdict``, ``mean`` and ``targets`` (name → what :class:`Contrast` gives)."""
@@ -131,8 +131,8 @@ class Comparison:
         ids: The compared clips.
         on: ``valid`` or ``test``.
         validated: Run → how many clips it was validated on.
-        drawn: What was resampled.
-        remark: What has to be said about the clips; empty when all runs were validated on the same.
+        resampling: What was resampled.
+        remark: A remark on the clips; empty when all runs were validated on the same.
     """
 
     systems: tuple[System, ...]
@@ -140,7 +140,7 @@ class Comparison:
     ids: tuple[str, ...]
     on: Side
     validated: dict[str, int]
-    drawn: Drawn
+    resampling: Resampling
     remark: str = ""
 
     def to_json(self) -> dict[str, Any]:
@@ -155,8 +155,8 @@ class Comparison:
             "on": self.on,
             "validated": self.validated,
             "remark": self.remark,
-            "resampled": self.drawn.words,
-            "groups": self.drawn.to_json(),
+            "resampled": self.resampling.words,
+            "groups": self.resampling.to_json(),
             "resamples": self.systems[0].score.resamples,
             "systems": [system.to_json() for system in self.systems],
             "differences": [difference.to_json() for difference in self.differences],
@@ -175,7 +175,7 @@ def compare(
 
     Runs that differ in the seed only are one system, whose score is the mean over its seeds: the intervals are about
     the clips, for these seeds. Runs with different validation clips are compared on those that all have held out,
-    and the remark says so.
+    which is remarked.
 
     Args:
         workspace: The workspace.
@@ -188,7 +188,7 @@ def compare(
         UsageError: Fewer than two systems, too few clips are shared (``submit.min_shared``), or ``test`` without
             labels.
         AbawkitError: The runs do not agree on the truth, a prediction is missing or constant, a run was trained on
-            some of the clips, or nobody knows on which it was.
+            some of the clips, or it is not known on which.
         FindingsError: The label file or the groups file has errors.
     """
     task = workspace.task
@@ -215,8 +215,8 @@ def compare(
     else:
         ids, remark = _held_out(workspace, runs)
         truth, predictions = _common(runs, ids, task)
-    drawn = find_drawn(workspace, runs, ids, groups)
-    found = resample_scores(truth, predictions, score=task.score, groups=drawn.keys, resamples=PAIRED_RESAMPLES)
+    resampling = find_resampling(workspace, runs, ids, groups)
+    found = resample_scores(truth, predictions, score=task.score, groups=resampling.keys, resamples=PAIRED_RESAMPLES)
     of = {run.name: one for run, one in zip(runs, found, strict=True)}
     whole = {label: average([of[run.name] for run in members]) for label, members in pooled.items()}
     systems = tuple(
@@ -226,7 +226,7 @@ def compare(
         for label, members in pooled.items()
     )
     validated = {run.name: len(run.valid_ids) for run in runs}
-    return Comparison(systems, _differences(whole, task), ids, on, validated, drawn, remark)
+    return Comparison(systems, _differences(whole, task), ids, on, validated, resampling, remark)
 
 
 def short(value: float, digits: int = 4, *, signed: bool = False) -> str:
@@ -261,13 +261,13 @@ def _differences(whole: dict[str, Resampled], task: Task) -> tuple[Difference, .
 
 
 def _pooled(runs: Sequence[Run]) -> dict[str, tuple[Run, ...]]:
-    """Returns label → the runs of that system; the label is as short as tells the systems apart."""
+    """Returns label → the runs of that system; the label is as short as possible."""
     systems: dict[str, list[Run]] = {}
     for run in runs:
         systems.setdefault(system_key(run), []).append(run)
     members = [tuple(each) for each in systems.values()]
-    labels = [str(each[0].config["system"]) for each in members]
-    for longer in (lambda run: f"{run.config['system']}-{run.config['split']}", lambda run: run.name):
+    labels = [each[0].record.system for each in members]
+    for longer in (lambda run: f"{run.record.system}-{run.record.split}", lambda run: run.name):
         labels = [
             label if labels.count(label) == 1 else longer(each[0]) for label, each in zip(labels, members, strict=True)
         ]
@@ -275,7 +275,7 @@ def _pooled(runs: Sequence[Run]) -> dict[str, tuple[Run, ...]]:
 
 
 def _held_out(workspace: Workspace, runs: Sequence[Run]) -> tuple[tuple[str, ...], str]:
-    """Returns the clips that all runs hold out, and what has to be said about them."""
+    """Returns the clips that all runs hold out, and a remark on them, which may be empty."""
     ids = shared_held_out(runs)
     least = workspace.settings.submit.min_shared
     same = all(set(run.valid_ids) == set(ids) for run in runs)
@@ -286,8 +286,8 @@ def _held_out(workspace: Workspace, runs: Sequence[Run]) -> tuple[tuple[str, ...
             expected=f"at least {least} (setting submit.min_shared)",
             todo="compare runs of one split",
         )
-    told = f"compared on the {len(ids)} clips that all runs have held out: their validation sets differ"
-    return ids, "" if same else told
+    remark = f"compared on the {len(ids)} clips that all runs have held out: their validation sets differ"
+    return ids, "" if same else remark
 
 
 def _defined(run: Run, truth: NDArray[np.float64], values: NDArray[np.float64], task: Task) -> NDArray[np.float64]:

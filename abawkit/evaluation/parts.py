@@ -1,7 +1,7 @@
 """Where a run is good and where not: by clip length, by missing modality, and what each modality adds.
 
 Everything is read from the prediction file: the number of frames, what was missing, and the predictions of each
-head alone and of the fusion with one modality left out, which training wrote (:mod:`abawkit.runs.run`).
+head alone and of the fusion with one modality left out, which training wrote (:mod:`abawkit.runs.predictions`).
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from abawkit.evaluation.calibration import quantile_bins
 
 Array = NDArray[np.float64]
 
-#: Clips are parted by length into so many bins of about equally many.
+#: Number of bins by length, each of about equally many clips.
 BINS = 4
 
 _FRAMES, _WITHOUT = "frames.", "without-"
@@ -134,8 +134,8 @@ def modality_effects(
     """
     first = task.targets[0]
     columns = [str(column) for column in table.columns]
-    ours = [name for name in columns if name.startswith(_WITHOUT) and name.endswith(f":{first}")]
-    names = [name.removeprefix(_WITHOUT).removesuffix(f":{first}") for name in ours]
+    first_columns = [name for name in columns if name.startswith(_WITHOUT) and name.endswith(f":{first}")]
+    names = [name.removeprefix(_WITHOUT).removesuffix(f":{first}") for name in first_columns]
     names = [name for name in names if np.isfinite(_block(table, f"{_WITHOUT}{name}", task)).all()]
     if not names:
         return ()

@@ -16,17 +16,17 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from abawkit.challenge import Task
+from abawkit.challenge import Side, Task
 from abawkit.data.groups import Groups
 from abawkit.errors import UsageError
 from abawkit.evaluation.bootstrap import Interval, resample, resample_scores
 from abawkit.evaluation.calibration import Curve, calibration
 from abawkit.evaluation.compare import labelled_predictions
-from abawkit.evaluation.drawn import Drawn, find_drawn
 from abawkit.evaluation.moments import Moments
 from abawkit.evaluation.parts import ModalityEffect, Part, by_length, by_missing, modality_effects
+from abawkit.evaluation.resampling import Resampling, find_resampling
 from abawkit.metrics import Scores, score
-from abawkit.runs.run import Run, Side
+from abawkit.runs.run import Run
 from abawkit.workspace import Workspace
 
 Array = NDArray[np.float64]
@@ -78,7 +78,7 @@ class Evaluation:
         run: The run.
         on: ``valid`` or ``test``.
         scores: The scores.
-        drawn: What the intervals resample.
+        resampling: What the intervals resample.
         intervals: Metric (``pearson``, ``ccc``, ``mse``, and ``f1`` of a binary task) → target, or ``mean`` → its
             interval.
         table: The prediction table of the scored clips.
@@ -90,7 +90,7 @@ class Evaluation:
     run: Run
     on: Side
     scores: Scores
-    drawn: Drawn
+    resampling: Resampling
     intervals: Mapping[str, Mapping[str, Interval]]
     table: pd.DataFrame
     truth: Array
@@ -105,22 +105,22 @@ class Evaluation:
     @property
     def groups(self) -> Groups | None:
         """What was resampled; None: clips."""
-        return self.drawn.groups
+        return self.resampling.groups
 
     @property
     def ungrouped(self) -> int:
         """Clips without a group, each of which counted as a group of its own."""
-        return self.drawn.ungrouped
+        return self.resampling.ungrouped
 
     @property
     def resampled_by(self) -> str:
         """What was resampled, in words."""
-        return self.drawn.words
+        return self.resampling.words
 
     @property
     def notes(self) -> list[str]:
         """What was found in the groups file, one line per code."""
-        return self.drawn.notes
+        return self.resampling.notes
 
     @cached_property
     def shares(self) -> dict[str, Shares]:
@@ -136,22 +136,22 @@ class Evaluation:
     @cached_property
     def lengths(self) -> tuple[str, tuple[Part, ...]]:
         """The modality whose frames are counted, and the scores by their number."""
-        return by_length(self.table, self.truth, self.prediction, self.task, self.drawn.keys)
+        return by_length(self.table, self.truth, self.prediction, self.task, self.resampling.keys)
 
     @cached_property
     def missing(self) -> tuple[Part, ...]:
         """The scores by what was missing."""
-        return by_missing(self.table, self.truth, self.prediction, self.task, self.drawn.keys)
+        return by_missing(self.table, self.truth, self.prediction, self.task, self.resampling.keys)
 
     @cached_property
     def modalities(self) -> tuple[ModalityEffect, ...]:
         """What each modality adds."""
-        return modality_effects(self.table, self.truth, self.prediction, self.task, self.drawn.keys)
+        return modality_effects(self.table, self.truth, self.prediction, self.task, self.resampling.keys)
 
     @cached_property
     def calibration(self) -> tuple[Curve, ...]:
         """The calibration of each target."""
-        return calibration(self.truth, self.prediction, self.task, self.drawn.keys)
+        return calibration(self.truth, self.prediction, self.task, self.resampling.keys)
 
     def to_json(self) -> dict[str, Any]:
         """Returns the keys that ``--json`` promises: those of the run, ``scores`` and ``findings``.
@@ -165,19 +165,19 @@ class Evaluation:
         keys of an interval); ``by_missing``: such parts; ``modalities``: ``modality``, ``alone``, ``without`` and
         ``change`` (the keys of an interval); ``calibration``: target → ``slope`` and ``bins``.
         """
-        drawn = self.interval
+        interval = self.interval
         frames_of, lengths = self.lengths
         scores = self.scores.to_json() | {
-            "interval95": [drawn.low, drawn.high],
+            "interval95": [interval.low, interval.high],
             "interval_of": "mean_pearson" if self.scores.f1 is None else "macro_f1",
             "interval_note": f"resampled {self.resampled_by}",
-            "interval_groups": self.drawn.to_json(),
-            "interval_units": drawn.units,
+            "interval_groups": self.resampling.to_json(),
+            "interval_units": interval.units,
             "interval_ungrouped": self.ungrouped,
             "interval_resamples": {
-                "drawn": drawn.resamples,
-                "partial": drawn.partial,
-                "undefined": drawn.undefined,
+                "drawn": interval.resamples,
+                "partial": interval.partial,
+                "undefined": interval.undefined,
             },
             "intervals": {
                 metric: {target: found.to_json() for target, found in each.items()}
@@ -189,7 +189,7 @@ class Evaluation:
             "modalities": [effect.to_json() for effect in self.modalities],
             "calibration": {curve.target: curve.to_json() for curve in self.calibration},
         }
-        findings = [finding.to_json() for finding in self.drawn.report.sorted()]
+        findings = [finding.to_json() for finding in self.resampling.report.sorted()]
         return self.run.to_json() | {"scores": {self.on: scores}, "findings": findings}
 
 
@@ -227,9 +227,9 @@ def evaluate(
     prediction = predictions.of(ids)
     scores = score(task, truth, prediction)
     scores.require_defined(f"run {run.name}")
-    drawn = find_drawn(workspace, [run], ids, groups)
-    intervals = _intervals(truth, prediction, task, drawn.keys)
-    return Evaluation(run, on, scores, drawn, intervals, predictions.table.loc[list(ids)], truth, prediction, task)
+    resampling = find_resampling(workspace, [run], ids, groups)
+    intervals = _intervals(truth, prediction, task, resampling.keys)
+    return Evaluation(run, on, scores, resampling, intervals, predictions.table.loc[list(ids)], truth, prediction, task)
 
 
 def _intervals(
@@ -250,10 +250,10 @@ def _intervals(
         ]
         return np.concatenate(each, axis=1), found.partial
 
-    drawn = resample(moments.columns, scores, groups=keys)
+    resampled = resample(moments.columns, scores, groups=keys)
     made = {
         metric: {
-            name: drawn.interval(len(names) * place + index, mean=name == MEAN and metric != "mse")
+            name: resampled.interval(len(names) * place + index, mean=name == MEAN and metric != "mse")
             for index, name in enumerate(names)
         }
         for place, metric in enumerate(("pearson", "ccc", "mse"))

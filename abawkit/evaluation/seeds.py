@@ -42,16 +42,18 @@ def over_seeds(runs: Sequence[Run]) -> list[OverSeeds]:
     """Returns one entry per system and split, in the order of the runs; runs without a score are left out."""
     groups: dict[tuple[str, str], list[Run]] = {}
     for run in runs:
-        if "valid" in run.metrics["scores"]:
-            groups.setdefault((run.config["system"], run.config["split"]), []).append(run)
+        if "valid" in run.metrics.scores and run.record.split is not None:
+            groups.setdefault((run.record.system, run.record.split), []).append(run)
     found = []
     for (system, split), members in groups.items():
-        scores = [run.metrics["scores"]["valid"] for run in members]
-        values = np.array([score["mean_pearson"] for score in scores], np.float64)
+        scores = [run.metrics.scores["valid"] for run in members]
+        values = np.array([score.primary for score in scores])
         deviation = float(values.std(ddof=1)) if len(values) > 1 else float("nan")
-        names = members[0].metrics.get("stages", {})
-        stages = {
-            name: float(np.mean([run.metrics["stages"][name]["best_score"] for run in members])) for name in names
-        }
-        found.append(OverSeeds(system, split, scores[0]["n"], len(members), float(values.mean()), deviation, stages))
+        names = members[0].metrics.stages
+        stages = {name: _mean([run.metrics.stages[name].best_score for run in members]) for name in names}
+        found.append(OverSeeds(system, split, scores[0].n, len(members), float(values.mean()), deviation, stages))
     return found
+
+
+def _mean(scores: Sequence[float | None]) -> float:
+    return float(np.mean([float("nan") if score is None else score for score in scores]))

@@ -118,7 +118,7 @@ def demo(
         progress.say(f"▸ {step}/9 train {system}: each modality alone, then together")
         runs.append(train(workspace, system, progress=progress))
     progress.say("▸ 8/9 ensemble: both systems, standardised, equal weights")
-    runs.append(ensemble(workspace, runs, progress=progress))
+    runs.append(ensemble(workspace, runs, method="zmean", progress=progress))
     progress.say("▸ 9/9 submit: write the CSV and check it")
     # Its own ensemble, whatever else has been trained in this workspace since an earlier demo.
     submission = submit(workspace, Path("submissions/team.csv"), run=runs[-1], force=True, progress=progress)

@@ -128,7 +128,7 @@ def reproduce(
 ) -> Reproduction:
     """Trains F1 to F5 with so many seeds and returns the paper's Tables 5 and 4 beside what came out.
 
-    Finished runs are found again, and stages that systems share are trained once, so that it goes on where it was
+    Finished runs are found again, and stages that systems share are trained once, so that it continues where it was
     interrupted.
 
     Args:
@@ -150,20 +150,20 @@ def reproduce(
     runs = train_many(workspace, TABLE_5, seeds=range(first, first + seeds), features=features, progress=progress)
     rows, resampled = [], ""
     for name in TABLE_5:
-        members = [run for run in runs if run.config["system"] == name]
+        members = [run for run in runs if run.record.system == name]
         paper = load_system(name).paper
         assert paper.valid is not None and paper.test is not None
         valid = [evaluate(workspace, run) for run in members[:1]]
         resampled = valid[0].resampled_by
-        scores = [run.metrics["scores"]["valid"]["mean_pearson"] for run in members]
+        scores = [run.metrics.scores["valid"].primary for run in members]
         cell = _cell(scores, paper.valid, valid[0].interval.low, valid[0].interval.high)
         test = None
         if labels is not None:
             found = [evaluate(workspace, run, "test", labels=labels) for run in members]
             ends = found[0].interval
             test = _cell([one.scores.primary for one in found], paper.test, ends.low, ends.high)
-        rows.append(SystemRow(name, members[0].config["split"], cell, test))
-    official = [run for run in runs if run.config["system"] == "F2"]
+        rows.append(SystemRow(name, members[0].record.split or "", cell, test))
+    official = [run for run in runs if run.record.system == "F2"]
     modalities = tuple(_alone(workspace, official, modality) for modality in TABLE_4)
     return Reproduction(tuple(rows), modalities, tuple(runs), workspace.simulated, resampled)
 
@@ -242,7 +242,7 @@ def reproduce_variants(workspace: Workspace, *, seeds: int = 1, progress: Progre
     runs = train_many(workspace, able, seeds=range(first, first + seeds), progress=progress)
     rows = []
     for name, system in systems.items():
-        scores = [run.metrics["scores"]["valid"]["mean_pearson"] for run in runs if run.config["system"] == name]
+        scores = [run.metrics.scores["valid"].primary for run in runs if run.record.system == name]
         paper = float("nan") if system.paper.valid is None else system.paper.valid
         rows.append(VariantRow(name, system.title, _cell(scores, paper) if scores else None, notes[name]))
     return Variants(tuple(rows), tuple(runs), workspace.simulated)

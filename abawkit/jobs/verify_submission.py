@@ -1,8 +1,9 @@
 """``abawkit submit --verify``: makes a submission again from its record, models and feature stores, and compares.
 
-Every run behind it predicts the test clips anew and is compared with its saved predictions. An ensemble, and every
-ensemble among its members, is then combined anew with the weights and statistics that it saved. What is not as the
-record says is named, whether or not it changes a value; what cannot be made again is said, and the rest still compared.
+Every run behind it predicts the test clips again and is compared with its saved predictions. An ensemble, and every
+ensemble among its members, is then combined again with the weights and statistics that it saved. Every change since
+the record was written is named, whether or not it changes a value; what cannot be made again is named as well, and the
+rest is still compared.
 """
 
 from __future__ import annotations
@@ -19,14 +20,15 @@ from abawkit.challenge import Task
 from abawkit.data.labels import load_official
 from abawkit.device import pick_device
 from abawkit.errors import AbawkitError
-from abawkit.evaluation.combine import Fitted
-from abawkit.fileio import digest_file, read_json
+from abawkit.evaluation.combine import Fitted, WeightsRecord
+from abawkit.fileio import digest_file
 from abawkit.layout.folder import ChallengeFolder
 from abawkit.progress import SILENT, Progress
-from abawkit.runs.run import Run
+from abawkit.runs.records import WEIGHTS
+from abawkit.runs.run import Ensemble, Run
 from abawkit.submission.coverage import base_runs
 from abawkit.submission.form import examine, read_bytes
-from abawkit.submission.record import Change, changes_since, read_record, versions
+from abawkit.submission.record import Change, SubmissionRecord, changes_since, read_record, versions
 from abawkit.submission.write import render
 from abawkit.workspace import Workspace
 
@@ -39,8 +41,8 @@ TOLERANCE = 1e-5
 
 
 @dataclass(frozen=True)
-class Apart:
-    """How far two tables of the same clips are from each other.
+class Agreement:
+    """How two tables of the same clips agree.
 
     Attributes:
         values: How many values were compared.
@@ -71,25 +73,25 @@ class Verified:
     Attributes:
         path: The submission.
         same: Whether both are the same byte for byte.
-        apart: The values of both; None: it could not be made again.
+        values: How the values of both agree; None: it could not be made again.
         tolerance: Differences up to this do not count.
-        members: Run → its predictions made anew, beside those it saved.
+        members: Run → how its predictions, made again, agree with those it saved.
         changes: What is not as it was when the file was written.
         versions: What was then, and is now, of another version: name → both.
     """
 
     path: Path
     same: bool
-    apart: Apart | None
+    values: Agreement | None
     tolerance: float
-    members: Mapping[str, Apart]
+    members: Mapping[str, Agreement]
     changes: tuple[Change, ...]
     versions: Mapping[str, tuple[str | None, str | None]]
 
     @property
     def ok(self) -> bool:
         """Whether it was made again, within the tolerance, from what it was made from."""
-        return not self.changes and self.apart is not None and self.apart.differ == 0
+        return not self.changes and self.values is not None and self.values.differ == 0
 
     def to_json(self) -> dict[str, Any]:
         """Returns ``ok`` and the attributes."""
@@ -97,9 +99,9 @@ class Verified:
             "submission": str(self.path),
             "ok": self.ok,
             "same": self.same,
-            "values": None if self.apart is None else self.apart.to_json(),
+            "values": None if self.values is None else self.values.to_json(),
             "tolerance": self.tolerance,
-            "members": {name: apart.to_json() for name, apart in self.members.items()},
+            "members": {name: one.to_json() for name, one in self.members.items()},
             "changes": [change.to_json() for change in self.changes],
             "versions": {name: list(both) for name, both in self.versions.items()},
         }
@@ -114,65 +116,67 @@ def verify_submission(workspace: Workspace, path: Path, *, progress: Progress = 
         progress: What to report to.
 
     Raises:
-        UsageError: There is no such file.
-        AbawkitError: There is no record, or it does not say how the file was made.
+        UsageError: The file does not exist.
+        AbawkitError: There is no record beside it, or the record is damaged.
     """
     task, data = workspace.task, read_bytes(path)
     record = read_record(path)
-    form, changes = record["form"], []
-    file = examine(data, path, task, int_ids=form["int_ids"])
+    form = record.form
+    file = examine(data, path, task, int_ids=form.int_ids)
     official = load_official(ChallengeFolder.open(workspace.data, task)).test_ids
-    ids: Sequence[str] = sorted(file.ids)
-    if digest_file(path) != record["sha256"]:
-        changes.append(Change("file", path.name, f"{path.name} was changed after it was written"))
-        ids = official  # its own ids may be among what was changed
-    if told := _other_clips(file.ids, official):
-        changes.append(Change("clips", path.name, told))
+    changes = _file_changes(path, record, file.ids, official)
+    # The ids of a file that was changed may be among what was changed.
+    ids: Sequence[str] = official if any(change.kind == "file" for change in changes) else sorted(file.ids)
     changes += changes_since(workspace, record, ids)
-    tolerance = max(TOLERANCE, 1.5 * 10.0 ** -form["decimals"])
-    again, apart, members = b"", None, {}
+    tolerance = max(TOLERANCE, 1.5 * 10.0**-form.decimals)
+    again, values, members = b"", None, {}
     try:
-        run = Run.open(workspace.runs / Path(record["run"]).name)
+        run = Run.open(workspace.runs / Path(record.run).name)
         predicted = _predicted(workspace, run, ids, progress)
         made = combined(workspace, run, predicted)
     except AbawkitError as error:
-        changes.append(Change("predictions", record["run"], f"it cannot be made again: {error}"))
+        changes.append(Change("predictions", record.run, f"it cannot be made again: {error}"))
     else:
-        members = {name: _beside_saved(workspace, name, values, ids) for name, values in predicted.items()}
+        members = {name: _with_saved(workspace, name, one, ids) for name, one in predicted.items()}
         for name, one in members.items():
             if one.differ:
-                changes.append(Change("predictions", name, f"{name} predicted anew is not what it saved: {one.words}"))
-        made = np.clip(made, *task.value_range) if form["clip"] else made
-        again = render(task, ids, made, int_ids=form["int_ids"], decimals=form["decimals"]).encode()
-        other = examine(again, path, task, int_ids=form["int_ids"])
-        apart = _apart(file.values, other.values, file.ids, other.ids, task, tolerance)
+                message = f"the model of {name} no longer predicts what it saved: {one.words}"
+                changes.append(Change("predictions", name, message))
+        made = np.clip(made, *task.value_range) if form.clip else made
+        again = render(task, ids, made, int_ids=form.int_ids, decimals=form.decimals).encode()
+        other = examine(again, path, task, int_ids=form.int_ids)
+        values = _agreement(file.values, other.values, file.ids, other.ids, task, tolerance)
     now = versions()
-    differ = {name: (then, now.get(name)) for name, then in record["versions"].items() if then != now.get(name)}
-    return Verified(path, again == data, apart, tolerance, members, tuple(changes), differ)
+    differ = {name: (then, now.get(name)) for name, then in record.versions.items() if then != now.get(name)}
+    return Verified(path, again == data, values, tolerance, members, tuple(changes), differ)
 
 
-def _other_clips(then: Sequence[str], now: Sequence[str]) -> str:
-    told = []
+def _file_changes(path: Path, record: SubmissionRecord, ids: Sequence[str], official: Sequence[str]) -> list[Change]:
+    """Returns whether the file was changed, and which of its clips are not the test clips of now."""
+    changes = []
+    if digest_file(path) != record.sha256:
+        changes.append(Change("file", path.name, f"{path.name} was changed after it was written"))
+    differences = []
     for clips, words in (
-        (sorted(set(then) - set(now)), "in the file are no test clips now"),
-        (sorted(set(now) - set(then)), "that are test clips now are not in the file"),
+        (sorted(set(ids) - set(official)), "in the file are not test clips now"),
+        (sorted(set(official) - set(ids)), "that are test clips now are not in the file"),
     ):
         if clips:
-            told.append(f"{len(clips)} clips {words} ({', '.join(clips[:3])}{' …' if clips[3:] else ''})")
-    return "; ".join(told)
+            differences.append(f"{len(clips)} clips {words} ({', '.join(clips[:3])}{' …' if clips[3:] else ''})")
+    return changes + ([Change("clips", path.name, "; ".join(differences))] if differences else [])
 
 
 def _predicted(workspace: Workspace, run: Run, ids: Sequence[str], progress: Progress) -> dict[str, Array]:
-    """Returns the predictions ``[N, E]`` of every run behind a submission, made anew by its model."""
+    """Returns the predictions ``[N, E]`` of every run behind a submission, made again by its model."""
     from abawkit.training.batches import load_clips
     from abawkit.training.predict import predict_table, run_sources
 
     device = pick_device(workspace.settings.training.device)
     made = {}
     for member in base_runs(workspace, run):
-        clips = load_clips(run_sources(workspace, member.config), ids)
+        clips = load_clips(run_sources(workspace, member.model), ids)
         with progress.task(f"predict {member.name}", len(clips)) as bar:
-            table = predict_table(member.path, member.config, clips, workspace.task, device)
+            table = predict_table(member.path, member.model, clips, workspace.task, device)
             bar.advance(len(clips))
         made[member.name] = table.loc[list(ids), list(workspace.task.targets)].to_numpy(np.float64)
     return made
@@ -189,41 +193,41 @@ def combined(workspace: Workspace, run: Run, predicted: Mapping[str, Array]) -> 
     Raises:
         AbawkitError: A member is gone, or what combines them is damaged.
     """
-    if not run.is_ensemble:
+    if not isinstance(run, Ensemble):
         return predicted[run.name]
-    path = run.path / "weights.json"
-    record = read_json(path, "the weights of an ensemble")
+    path = run.path / WEIGHTS
+    todo = "make the ensemble again: abawkit ensemble"
+    record = WeightsRecord.read(path, "the weights of an ensemble", todo)
+    members = []
+    for name in record.members:
+        if name not in run.record.averaged:
+            raise AbawkitError("names an unknown member", path=path, got=name, todo=todo)
+        runs = [Run.open(workspace.runs / each) for each in run.record.averaged[name]]
+        members.append(np.mean([combined(workspace, each, predicted) for each in runs], axis=0))
     try:
-        averaged = run.config["averaged"]
-        members = [
-            np.mean([combined(workspace, Run.open(workspace.runs / one), predicted) for one in averaged[name]], axis=0)
-            for name in record.pop("members")
-        ]
-        return Fitted.from_json(record).predict(np.stack(members))
-    except (KeyError, TypeError, ValueError, AttributeError, IndexError) as error:
-        raise AbawkitError(
-            "is damaged", path=path, got=str(error)[:80], expected="what combines the members"
-        ) from error
+        return Fitted.from_record(record).predict(np.stack(members))
+    except ValueError as error:
+        raise AbawkitError("is damaged", path=path, got=str(error)[:80], todo=todo) from error
 
 
-def _beside_saved(workspace: Workspace, name: str, values: Array, ids: Sequence[str]) -> Apart:
+def _with_saved(workspace: Workspace, name: str, values: Array, ids: Sequence[str]) -> Agreement:
     try:
         saved = Run.open(workspace.runs / name).predictions("test", workspace.task)
     except AbawkitError:
-        return Apart(0, 0, float("nan"), "")  # that they are gone or damaged is among the changes
-    return _apart(values, saved.values, ids, saved.ids, workspace.task, TOLERANCE)
+        return Agreement(0, 0, float("nan"), "")  # :func:`changes_since` has named it
+    return _agreement(values, saved.values, ids, saved.ids, workspace.task, TOLERANCE)
 
 
-def _apart(
+def _agreement(
     one: Array, other: Array, ids: Sequence[str], other_ids: Sequence[str], task: Task, tolerance: float
-) -> Apart:
-    """Returns how far the values of the clips that both have are from each other."""
+) -> Agreement:
+    """Returns how the values of the clips that both have agree."""
     row, place = ({clip: index for index, clip in enumerate(names)} for names in (ids, other_ids))
     shared = [clip for clip in row if clip in place]
     if not shared:
-        return Apart(0, 0, float("nan"), "")
-    mine, theirs = one[[row[clip] for clip in shared]], other[[place[clip] for clip in shared]]
-    apart: Array = np.nan_to_num(np.abs(mine - theirs), nan=np.inf)
-    at, target = np.unravel_index(int(apart.argmax()), apart.shape)
-    where = "" if apart.max() == 0 else f"{task.targets[target]} of {shared[at]}"
-    return Apart(apart.size, int((apart > tolerance).sum()), float(apart.max()), where)
+        return Agreement(0, 0, float("nan"), "")
+    first, second = one[[row[clip] for clip in shared]], other[[place[clip] for clip in shared]]
+    differences: Array = np.nan_to_num(np.abs(first - second), nan=np.inf)
+    at, target = np.unravel_index(int(differences.argmax()), differences.shape)
+    where = "" if differences.max() == 0 else f"{task.targets[target]} of {shared[at]}"
+    return Agreement(differences.size, int((differences > tolerance).sum()), float(differences.max()), where)

@@ -1,8 +1,8 @@
-"""How the figures look: one style, one palette, and the parts that several of them have.
+"""The style of the figures: one palette, and the parts that several of them have.
 
-The palette is that of Okabe and Ito, which people with any kind of colour vision can tell apart; splits differ in line
-style or hatching as well. Figures are made without pyplot, so that nothing global changes, and from matplotlib's own
-defaults, so that the same data give the same bytes whatever settings the user has.
+The palette is that of Okabe and Ito, whose colours people with any kind of colour vision distinguish; splits differ in
+line style or hatching as well. Figures are made without pyplot, so that nothing global changes, and from the defaults
+of matplotlib, so that the same data give the same bytes whatever settings the user has.
 """
 
 from __future__ import annotations
@@ -113,7 +113,7 @@ def heat_map(
     """
     figure = new_figure(1.6 + 0.62 * len(names), title, source)
     axes = figure.subplots()
-    # A target's correlation with itself says nothing: its cell stays white.
+    # A target's correlation with itself is always 1: its cell stays white.
     own = np.eye(len(names), dtype=bool) & (limits[0] < 0)
     image = axes.imshow(np.where(own, np.nan, matrix), cmap=colours, vmin=limits[0], vmax=limits[1], aspect="auto")
     for row, column in np.ndindex(matrix.shape):
@@ -133,13 +133,13 @@ def heat_map(
     return figure
 
 
-def bar_look(split: str) -> dict[str, Any]:
-    """Returns the look of a split's bars; without colour the hatching tells them apart."""
+def bar_style(split: str) -> dict[str, Any]:
+    """Returns the style of a split's bars; without colour the hatching distinguishes them."""
     return {"facecolor": COLOURS[split], "edgecolor": "white", "linewidth": 0, "hatch": HATCHES[split]}
 
 
 def draw_box(
-    axes: Axes, values: Array, place: float, width: float, look: Mapping[str, Any], *, horizontal: bool = False
+    axes: Axes, values: Array, place: float, width: float, bars: Mapping[str, Any], *, horizontal: bool = False
 ) -> None:
     """Draws the box plot of ``values [N]``: quartiles and median, whiskers at the 5th and 95th percentile, the rest.
 
@@ -147,8 +147,8 @@ def draw_box(
     """
     low, first, median, third, high = np.quantile(values, (0.05, 0.25, 0.5, 0.75, 0.95)).tolist()
     bar, along, across = (axes.barh, axes.hlines, axes.vlines) if horizontal else (axes.bar, axes.vlines, axes.hlines)
-    colour = look["facecolor"]
-    bar(place, third - first, width, first, **look)
+    colour = bars["facecolor"]
+    bar(place, third - first, width, first, **bars)
     along([place, place], [low, third], [first, high], colors=colour, linewidth=1.0)
     across([low, high], place - width / 4, place + width / 4, colors=colour, linewidth=1.0)
     inside = "white" if first < third else colour  # a box without height cannot be seen

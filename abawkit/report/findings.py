@@ -52,8 +52,8 @@ def write_findings_page(path: Path, report: Report) -> None:
     """Writes a page about ``report`` to ``path``, atomically.
 
     The page is one file that loads nothing and runs nothing but its own script, whatever the names in the report are;
-    the same report gives the same bytes. It shows what was looked at, the clips per split and kind of file, the codes
-    with how often each was found, and every finding, of which the browser draws only those that are looked at.
+    the same report gives the same bytes. It shows what was checked, the clips per split and kind of file, the codes
+    with how often each was found, and every finding, of which the browser draws only those that are in view.
 
     Args:
         path: The HTML file; an existing one is replaced.
@@ -102,14 +102,14 @@ def _hash(text: str) -> str:
 def _verdict(report: Report, severities: Counter[Severity]) -> str:
     errors, warnings = severities["error"], severities["warning"]
     if errors:
-        return "1 error has to be mended" if errors == 1 else f"{errors:,} errors have to be mended"
+        return "1 error has to be fixed" if errors == 1 else f"{errors:,} errors have to be fixed"
     if warnings:
         return "No errors, 1 warning" if warnings == 1 else f"No errors, {warnings:,} warnings"
-    return "No errors" if report.left_out else "Nothing to mend"
+    return "No errors" if report.left_out else "Nothing to fix"
 
 
 def _about(report: Report) -> list[tuple[str, list[str]]]:
-    """Returns what was looked at: names of things and lines about each."""
+    """Returns what was checked: names of things and lines about each."""
     about = report.about
     lines: list[tuple[str, list[str]]] = []
     if "root" in about:

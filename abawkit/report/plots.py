@@ -16,7 +16,7 @@ from abawkit.report.drawing import (
     COLOURS,
     FAINT,
     LINES,
-    bar_look,
+    bar_style,
     draw_box,
     heat_map,
     minus,
@@ -36,7 +36,7 @@ _LABELLED = ("train", "valid")
 
 _BOXES = "Box: quartiles and median; whiskers: 5th and 95th percentile; points: the clips beyond."
 
-#: How a note stands in the upper corner beside a line, and above a bar.
+#: Where a note is put: in the upper corner beside a line, and above a bar.
 _CORNER: Mapping[str, Any] = {
     "xycoords": ("data", "axes fraction"),
     "textcoords": "offset points",
@@ -112,12 +112,12 @@ def length_histogram(found: Stats) -> Figure:
     for name, lengths in measured.items():
         values = np.sort(lengths.values)
         shares = 100 * np.histogram(values, edges)[0] / len(values)
-        look: dict[str, Any] = {"color": COLOURS[name], "linestyle": LINES[name]}
-        top.stairs(shares, edges, linewidth=1.3, label=name, **look)
+        line: dict[str, Any] = {"color": COLOURS[name], "linestyle": LINES[name]}
+        top.stairs(shares, edges, linewidth=1.3, label=name, **line)
         if name == "train":
             top.stairs(shares, edges, fill=True, alpha=0.15, color=COLOURS[name])
         longer = 100 * (1 - np.arange(1, len(values) + 1) / len(values))
-        below.step(values[:-1], longer[:-1], where="post", linewidth=1.3, **look)
+        below.step(values[:-1], longer[:-1], where="post", linewidth=1.3, **line)
     below.set(xscale="log", yscale="log", xlabel="length of the clip (s)", ylabel="longer clips (%)")
     top.set_ylabel("clips (%)")
     for axes in (top, below):
@@ -158,7 +158,7 @@ def length_boxplot(found: Stats) -> Figure:
 
 
 def label_histograms(found: Stats) -> Figure:
-    """Returns a histogram of each target's labels, training against validation, with the zeros apart (Sec. 3.2)."""
+    """Returns a histogram of each target's labels, training against validation, the zeros separately (Sec. 3.2)."""
     zeros = {split: found.labels(split).zero_percent for split in _LABELLED}
     most, least = int(zeros["train"].argmax()), int(zeros["train"].argmin())
     title = f"In train, {found.targets[most]} is 0 for {zeros['train'][most]:.0f} % of the clips"
@@ -187,13 +187,13 @@ def label_histograms(found: Stats) -> Figure:
         for side, split in enumerate(_LABELLED):
             values = found.labels(split).values[:, index]
             place, share = (side - 0.5) * 1.15, zeros[split][index]
-            zero.bar(place, share, 1.0, **bar_look(split))
+            zero.bar(place, share, 1.0, **bar_style(split))
             zero.annotate(f"{share:.0f}", (place, share), (0, 1.5), **_ABOVE, color=COLOURS[split])
             # A label on an edge belongs to the bin below it: 0.1 is in (0, 0.1].
             counts = np.histogram(-values[values != 0] + 1e-9, -edges[::-1])[0][::-1]
             width = (edges[1] - edges[0]) * 0.42
             centres = (edges[1:] + edges[:-1]) / 2 + (side - 0.5) * width
-            rest.bar(centres, 100 * counts / len(values), width, label=split, **bar_look(split))
+            rest.bar(centres, 100 * counts / len(values), width, label=split, **bar_style(split))
         rest.set_xticks(np.linspace(low, high, 3))
         rest.tick_params(labelleft=column == 0)
         if column == 0:
@@ -226,7 +226,7 @@ def label_boxplots(found: Stats) -> Figure:
     for index in range(len(found.targets)):
         for side, split in enumerate(_LABELLED):
             if len(above[split][index]):
-                draw_box(axes, above[split][index], index + (side - 0.5) * 0.4, 0.3, bar_look(split))
+                draw_box(axes, above[split][index], index + (side - 0.5) * 0.4, 0.3, bar_style(split))
     names = []
     for index, target in enumerate(found.targets):
         counts = " / ".join(f"{len(above[split][index]):,}" for split in _LABELLED)
@@ -235,7 +235,7 @@ def label_boxplots(found: Stats) -> Figure:
     axes.tick_params(axis="x", length=0)
     low, high = found.task.value_range
     axes.set(ylabel="label, where above 0", xlim=(-0.6, len(names) - 0.4), ylim=(low, high + 0.03 * (high - low)))
-    handles = [Patch(label=split, **bar_look(split)) for split in _LABELLED]
+    handles = [Patch(label=split, **bar_style(split)) for split in _LABELLED]
     axes.legend(handles=handles, loc="lower right", bbox_to_anchor=(1.02, 0.99), ncols=2, fontsize=8)
     return figure
 
@@ -261,7 +261,7 @@ def cooccurrence_map(found: Stats) -> Figure:
     """Returns how often two targets are both above 0 as a heat map with numbers."""
     matrix = found.labels(BOTH).cooccurrence_percent
     one, other, share = max(_pairs(found, matrix), key=lambda pair: pair[2])
-    title = f"{one} and {other} are seen together most often, in {share:.0f} % of the clips"
+    title = f"{one} and {other} occur in the same clip most often, in {share:.0f} % of the clips"
     source = (
         "Share of the training and validation clips in which both labels are above 0, in percent; on the diagonal the "
         f"share in which that one is. {_sizes(found, *_LABELLED)}."
@@ -293,7 +293,7 @@ def _add_frames_axis(axes: Axes, *, wide: bool) -> None:
 
 
 def _wide(values: Array) -> bool:
-    """Whether a logarithmic axis has enough numbers when it has the powers of ten alone."""
+    """Whether a logarithmic axis has enough numbers when it has only the powers of ten."""
     return float(values.max()) > 100 * float(values.min())
 
 

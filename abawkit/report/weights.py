@@ -8,23 +8,23 @@ import numpy as np
 
 from abawkit.fileio import atomic_path
 from abawkit.report.drawing import minus, new_figure, settle, style
-from abawkit.runs.run import Run
+from abawkit.runs.run import Ensemble
 
 
-def write_weights(made: Run, path: Path) -> Path:
+def write_weights(made: Ensemble, path: Path) -> Path:
     """Returns ``path``, where the heat map of an ensemble's weights was written atomically, as PNG.
 
     Raises:
         AbawkitError: The file cannot be written.
     """
-    weights = made.metrics["weights"]
+    weights = made.metrics.weights
     names, targets = list(weights), list(next(iter(weights.values())))
     matrix = np.array([[weights[name][target] for target in targets] for name in names])
     limit = float(np.abs(matrix).max())
-    title = f"{made.name}: weights by {made.metrics['method']}"
+    title = f"{made.name}: weights by {made.metrics.method}"
     source = (
         "Weights of the members, standardised per target; their absolute values sum to 1 per target. "
-        f"Fitted on {made.metrics['scores']['valid']['n']:,} shared held-out clips."
+        f"Fitted on {made.metrics.scores['valid'].n:,} shared held-out clips."
     )
     with style():
         figure = new_figure(1.6 + 0.4 * len(names), title, source)

@@ -9,6 +9,8 @@ from pathlib import Path
 
 from abawkit.errors import UsageError
 from abawkit.fileio import locked, storage_errors
+from abawkit.runs.records import CONFIG, METRICS
+from abawkit.runs.run import find_folder
 from abawkit.workspace import Workspace
 
 
@@ -41,23 +43,10 @@ def find_removable(workspace: Workspace, names: Sequence[str]) -> list[Removable
         names: Whole names, or beginnings that only one run has.
 
     Raises:
-        UsageError: There is no such run, or several have such a name.
+        UsageError: No run has such a name, or several have.
     """
-    known = sorted(path.parent.name for path in workspace.runs.glob("*/config.json"))
-    chosen: dict[str, None] = {}
-    for name in names:
-        wanted = Path(name).name
-        matching = [one for one in known if one == wanted] or [one for one in known if one.startswith(wanted)]
-        if not wanted or len(matching) != 1:
-            raise UsageError(
-                "several runs have such a name" if wanted and matching else "there is no such run",
-                path=workspace.runs,
-                got=name,
-                expected=", ".join(matching or known) or "a run: there are none yet",
-                todo="abawkit runs list",
-            )
-        chosen[matching[0]] = None
-    records = [path for path in workspace.runs.glob("*/config.json") if path.parent.name not in chosen]
+    chosen = dict.fromkeys(find_folder(workspace, name).name for name in names)
+    records = [path for path in workspace.runs.glob(f"*/{CONFIG}") if path.parent.name not in chosen]
     for pattern in ("*.json", "ledger.csv"):
         records += workspace.submissions.rglob(pattern)
     texts = {path: _text(path) for path in sorted(records)}
@@ -87,12 +76,12 @@ def remove(found: Sequence[Removable], *, force: bool = False) -> None:
         raise UsageError(
             f"{len(named)} of these runs cannot be removed: a refit, an ensemble or a submission is made from them\n"
             + "\n".join(f"  {one.path.name}: {path}" for one in named for path in one.named_by),
-            todo="give --force to remove them all the same; what names them cannot be made again then",
+            todo="give --force to remove them anyway; what names them can then no longer be made again",
         )
     for one in found:
         with locked(one.path, "working on this run"), storage_errors(one.path):
             # First what makes it a run: a removal that is killed leaves no half run behind.
-            for name in ("metrics.json", "config.json"):
+            for name in (METRICS, CONFIG):
                 (one.path / name).unlink(missing_ok=True)
             shutil.rmtree(one.path)
 
@@ -102,7 +91,7 @@ def unused_stages(workspace: Workspace) -> list[Removable]:
 
     They are trained again when a system needs them.
     """
-    texts = [_text(path) for path in workspace.runs.glob("*/config.json")]
+    texts = [_text(path) for path in workspace.runs.glob(f"*/{CONFIG}")]
     folders = [path for path in workspace.stages.iterdir() if path.is_dir()] if workspace.stages.is_dir() else []
     unused = [folder for folder in folders if not any(_signature(folder) in text for text in texts)]
     return sorted((Removable(path, _size(path)) for path in unused), key=lambda one: (-one.size, one.path.name))

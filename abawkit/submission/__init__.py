@@ -1,1 +1,1 @@
-"""The leaderboard file: written, checked, compared with what was sent before, and mended."""
+"""The leaderboard file: written, checked, compared with what was sent before, and fixed."""

@@ -1,23 +1,35 @@
-"""What the feature stores of a run have for the clips of train, valid and test: looked at before anything is submitted.
+"""What the feature stores of a run have for the clips of train, valid and test: checked before anything is submitted.
 
-Test clips come late and are processed apart. A modality that more of them lack than of the validation clips makes the
-validation score a promise that the submission cannot keep.
+Test clips come late and are processed separately. Where more of them lack a modality than of the validation clips, the
+submission will score lower than the validation score lets expect.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
-from typing import Any
+from dataclasses import dataclass
 
 from abawkit.errors import AbawkitError, FindingsError
 from abawkit.features.store import FeatureStore
 from abawkit.features.summary import Coverage, coverage
-from abawkit.runs.run import Run
+from abawkit.records import Record
+from abawkit.runs.run import Ensemble, Run
 from abawkit.workspace import Workspace
 
-#: So much larger may the share of test clips without a modality be than that of the validation clips.
+#: By how much the share of test clips without a modality may exceed that of the validation clips.
 _WORSE = 0.02
+
+
+class CoverageRecord(Record):
+    """What the feature stores have, as ``FILE.json`` keeps it.
+
+    Attributes:
+        stores: ``modality/folder`` → split → counts.
+        unknown: What is not known, one sentence each.
+    """
+
+    stores: dict[str, dict[str, Coverage]]
+    unknown: list[str]
 
 
 @dataclass(frozen=True)
@@ -36,7 +48,7 @@ class StoreCoverage:
     def worse(self) -> tuple[float, float] | None:
         """Shares of validation and of test clips without frames, where the test clips are clearly worse off; else None.
 
-        Clearly: by over two points, and by over three standard errors, so that one clip of a dozen says nothing.
+        Clearly: by over two points, and by over three standard errors, so that one clip of a dozen does not count.
         """
         valid, test = self.splits["valid"], self.splits["test"]
         if not valid.clips or not test.clips:
@@ -74,17 +86,20 @@ class RunCoverage:
             raise FindingsError(
                 "the test clips lack more than the validation clips\n" + "\n".join(lines),
                 expected=f"at most {100 * _WORSE:.0f} points more",
-                todo="look for their files and run abawkit extract again, or give --accept-coverage",
+                todo="check their files and run abawkit extract again, or give --accept-coverage",
             )
 
-    def to_json(self) -> dict[str, Any]:
-        """Returns ``stores`` (store → split → counts) and ``unknown``."""
-        stores = {each.store: {name: asdict(found) for name, found in each.splits.items()} for each in self.stores}
-        return {"stores": stores, "unknown": list(self.unknown)}
+    @property
+    def record(self) -> CoverageRecord:
+        """The same as a record."""
+        return CoverageRecord(
+            stores={each.store: dict(each.splits) for each in self.stores},
+            unknown=list(self.unknown),
+        )
 
 
 def without(found: Coverage) -> float:
-    """Returns the share of clips without frames, in [0, 1]; 0 where there are no clips."""
+    """Returns the share of clips without frames, in [0, 1]; 0 without clips."""
     return 1 - found.present / found.clips if found.clips else 0.0
 
 
@@ -99,14 +114,10 @@ def run_coverage(workspace: Workspace, run: Run, clips: Mapping[str, Sequence[st
     stores: dict[str, StoreCoverage] = {}
     unknown: dict[str, None] = {}
     for one in base_runs(workspace, run, unknown):
-        features = one.config.get("features") or {}
-        if not features:
-            unknown[f"run {one.name} does not say which features it was made from"] = None
-        for modality, folder in features.items():
-            name = f"{modality}/{folder}"
+        for name in one.model.features.values():
             try:
                 if name not in stores:
-                    store = FeatureStore.open(workspace.features / modality / folder)
+                    store = FeatureStore.open(workspace.features / name)
                     stores[name] = StoreCoverage(name, coverage(store, clips))
             except AbawkitError as error:
                 unknown[f"what the store {name} has is not known: {error.message}"] = None
@@ -124,7 +135,7 @@ def base_runs(workspace: Workspace, run: Run, unknown: dict[str, None] | None = 
     Raises:
         AbawkitError: A member is gone, and ``unknown`` is None.
     """
-    if not run.is_ensemble:
+    if not isinstance(run, Ensemble):
         return [run]
     found: dict[str, Run] = {}
     for name in predicting(run):
@@ -139,7 +150,6 @@ def base_runs(workspace: Workspace, run: Run, unknown: dict[str, None] | None = 
     return list(found.values())
 
 
-def predicting(ensemble: Run) -> list[str]:
-    """Returns the names of an ensemble's members; of one that a refit stands for on the test clips, the refit's."""
-    averaged = ensemble.config.get("averaged") or {}
-    return [name for names in averaged.values() for name in names] or list(ensemble.config["members"])
+def predicting(ensemble: Ensemble) -> list[str]:
+    """Returns the names of the runs that predict the test clips: a refit where it takes the place of its parent."""
+    return [name for names in ensemble.record.averaged.values() for name in names]

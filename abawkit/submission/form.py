@@ -30,16 +30,16 @@ _DELIMITERS = ";\t|"
 
 
 @dataclass(frozen=True)
-class Examined:
-    """A submission as it was read.
+class Submitted:
+    """A submission file as it was read.
 
     Attributes:
         report: What is wrong with it.
         rows: Line number and cells of every row but the header.
         columns: Where the id and each target stand in a row; None: that column is not there.
         ids: Official ids of the readable rows, in the order of the file.
-        values: ``float64 [N, E]``, one row per id; nan where a cell is no finite number.
-        named: Whether the header says which column is which; else their place had to.
+        values: ``float64 [N, E]``, one row per id; nan where a cell is not a finite number.
+        named: Whether the columns were found by their names in the header; else by their position.
     """
 
     report: Report
@@ -54,7 +54,7 @@ def listed_test_ids(path: Path, task: Task) -> tuple[str, ...]:
     """Returns the clip ids in a CSV that has the id column, such as ``test_split.csv``.
 
     Raises:
-        FindingsError: Its header is wrong, or one of them is no clip id or is there twice.
+        FindingsError: Its header is wrong, or one of them is not a clip id or is there twice.
         UsageError: The file cannot be read, or has no ids.
     """
     ids = read_ids(path, task)
@@ -87,7 +87,7 @@ def check(path: Path, task: Task, ids: Sequence[str] | None = None, *, int_ids: 
         int_ids: Ids have to be plain integers, without leading zeros.
 
     Raises:
-        UsageError: There is no such file.
+        UsageError: The file does not exist.
     """
     return examine(read_bytes(path), path, task, ids, int_ids=int_ids).report
 
@@ -96,7 +96,7 @@ def read_bytes(path: Path) -> bytes:
     """Returns the bytes of a submission.
 
     Raises:
-        UsageError: There is no such file.
+        UsageError: The file does not exist.
     """
     try:
         return path.read_bytes()
@@ -108,7 +108,7 @@ def read_bytes(path: Path) -> bytes:
 
 def examine(
     data: bytes, path: Path, task: Task, ids: Sequence[str] | None = None, *, int_ids: bool = False
-) -> Examined:
+) -> Submitted:
     """Returns a submission of this content as it was read, with everything that is wrong with it.
 
     Args:
@@ -119,7 +119,7 @@ def examine(
         int_ids: Ids have to be plain integers.
     """
     report = Report()
-    nothing = Examined(report, (), (), (), np.empty((0, len(task.targets))))
+    nothing = Submitted(report, (), (), (), np.empty((0, len(task.targets))))
     report.counts = {"rows": 0, "clips": 0}
     if not data.strip():
         report.add("S512", "the file is empty", path=path)
@@ -146,7 +146,7 @@ def examine(
     report.counts = {"rows": len(rows), "clips": len(clips)}
     if whole:
         _check_ids(len(rows), clips, task, report, path, ids)
-    found = Examined(report, tuple(rows), columns, tuple(values), _array(values, task), named)
+    found = Submitted(report, tuple(rows), columns, tuple(values), _array(values, task), named)
     _check_columns(found, task, report, path)
     return found
 
@@ -186,7 +186,10 @@ def _rows(text: str, task: Task, report: Report, path: Path) -> tuple[list[tuple
 def _read_header(
     row: tuple[int, list[str]], task: Task, report: Report, path: Path
 ) -> tuple[tuple[int | None, ...], int, bool, bool]:
-    """Returns where the columns are, how many, whether their names say so, and whether there is no header at all."""
+    """Returns the columns, how many cells a row has, whether they were found by name, and whether a header is missing.
+
+    The columns are positions of the id and of each target in a row, as in :class:`Submitted`.
+    """
     line, cells = row
     in_order: tuple[int | None, ...] = tuple(range(len(task.header)))
     if tuple(cells) == task.header:
@@ -286,7 +289,7 @@ def _read_value(cell: str, target: str, task: Task, report: Report, path: Path, 
     if bare != cell:
         spaced.append(line)
     if task.submission.values == "label" and value not in (0.0, 1.0):
-        report.add("S509", f"{target} is no label", path=path, line=line, got=cell, expected="0 or 1")
+        report.add("S509", f"{target} is not a label", path=path, line=line, got=cell, expected="0 or 1")
     elif not low <= value <= high:
         wanted = f"in [{low:g}, {high:g}]"
         report.add("S509", f"{target} is out of range", path=path, line=line, got=cell, expected=wanted)
@@ -309,7 +312,7 @@ def _check_ids(
         report.add("S506", f"test clip {clip} is missing", path=path, expected=clip)
 
 
-def _check_columns(found: Examined, task: Task, report: Report, path: Path) -> None:
+def _check_columns(found: Submitted, task: Task, report: Report, path: Path) -> None:
     if len(found.ids) < 2 or task.submission.values == "label":
         return
     for index, target in enumerate(task.targets):

@@ -25,7 +25,7 @@ class Entry:
         run: What made it; empty where that is not known.
         written: When (UTC, ISO 8601); empty: not by this tool.
         sent: When it was sent; empty: it was not.
-        score: What the leaderboard said; empty: not known.
+        score: Its leaderboard score; empty: not known.
     """
 
     file: str
@@ -37,7 +37,7 @@ class Entry:
 
 
 def read_ledger(workspace: Workspace) -> list[Entry]:
-    """Returns the rows of the ledger, oldest first; none while there is no ledger.
+    """Returns the rows of the ledger, oldest first; empty while the ledger does not exist.
 
     Raises:
         AbawkitError: It is not a ledger.
@@ -84,14 +84,14 @@ def note_sent(
     Args:
         workspace: The workspace.
         path: The submission.
-        score: What the leaderboard said.
+        score: Its leaderboard score.
         force: Enter it though all entries are used up.
 
     Raises:
-        UsageError: There is no such file, or all entries are used up.
+        UsageError: The file does not exist, or all entries are used up.
     """
     if not path.is_file():
-        raise UsageError("there is no such submission", path=path, todo="give the file that was sent")
+        raise UsageError("this submission does not exist", path=path, todo="give the file that was sent")
     sha, allowed = digest_file(path), workspace.task.submission.entries
     with locked(workspace.submissions, "writing the ledger", wait=10):
         known = read_ledger(workspace)
@@ -101,8 +101,8 @@ def note_sent(
             raise UsageError(f"all {allowed} entries are used up", path=workspace.submissions / NAME, todo=todo)
         at = next((index for index, each in enumerate(known) if each.sha256 == sha), None)
         entry = Entry(_shown(workspace, path), sha) if at is None else known[at]
-        told = entry.score if score is None else f"{score:g}"
-        entry = replace(entry, sent=entry.sent or _now(), score=told)
+        known_score = entry.score if score is None else f"{score:g}"
+        entry = replace(entry, sent=entry.sent or _now(), score=known_score)
         _write(workspace, [*known, entry] if at is None else [*known[:at], entry, *known[at + 1 :]])
     return len(before | {sha}), allowed
 

@@ -14,7 +14,6 @@ import sys
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -23,14 +22,149 @@ from abawkit.challenge import Task
 from abawkit.data.splits.files import load_split
 from abawkit.errors import AbawkitError
 from abawkit.features.store import FeatureStore
-from abawkit.fileio import digest_file, read_json
+from abawkit.fileio import digest_file
 from abawkit.metrics import score
-from abawkit.runs.run import Run
-from abawkit.submission.coverage import base_runs, predicting
+from abawkit.records import Record
+from abawkit.runs.records import CLIPS, CONFIG, MODEL, TOOL, WEIGHTS, Environment, Kind, read_environment
+from abawkit.runs.run import Ensemble, Run
+from abawkit.submission.coverage import CoverageRecord, RunCoverage, base_runs, predicting
 from abawkit.workspace import Workspace
 
-_VERSIONS = ("abawkit", "python", "torch", "numpy")
-_RUN_FILES = ("config.json", "clips.json", "model.safetensors", "weights.json")
+_RUN_FILES = (CONFIG, CLIPS, MODEL, WEIGHTS)
+
+Versions = dict[str, str | None]
+
+
+class Form(Record):
+    """How the file was written.
+
+    Attributes:
+        int_ids: Ids as plain integers.
+        clip: Values were brought into the range of the task.
+        decimals: Digits after the point.
+    """
+
+    int_ids: bool
+    clip: bool
+    decimals: int
+
+
+class ValidScores(Record):
+    """The score of the run on its validation clips, as it is and with clipped values; None: it is not defined."""
+
+    n: int
+    score: float | None
+    score_clipped: float | None
+
+
+class SplitEntry(Record):
+    """The split that a run was trained on.
+
+    Attributes:
+        name: Its name; None: it is not known.
+        ratio: The ratio that was asked for.
+        seed: Seed of the draw.
+        content: Hash of its clips and labels; None: it is not known.
+        digest: Hash of its record.
+    """
+
+    name: str | None
+    ratio: str | None = None
+    seed: int | None = None
+    content: str | None = None
+    digest: str | None = None
+
+
+class RunEntry(Record):
+    """One run that predicts the test clips.
+
+    Attributes:
+        name: Its name.
+        system: Its system.
+        split: The split that it was trained on.
+        seed: Its seed.
+        parent: Of which run it is a refit.
+        files: File of the run → SHA-256.
+        features: Slot → its feature store, ``modality/folder``.
+        signatures: Slot → signature of its features.
+        stores: ``modality/folder`` → hash of the test clips' features; None: the store is gone or lacks one of them.
+        trained_with: The versions that it was trained with; None: they are not known.
+        predictions: Digest of its saved predictions.
+    """
+
+    name: str
+    system: str
+    split: SplitEntry
+    seed: int | None
+    parent: str | None
+    files: dict[str, str]
+    features: dict[str, str]
+    signatures: dict[str, str]
+    stores: dict[str, str | None]
+    trained_with: Versions | None
+    predictions: str
+
+
+class EnsembleEntry(Record):
+    """One ensemble.
+
+    Attributes:
+        name: Its name.
+        method: The method that combines the members.
+        averaged: Member → the runs that predict the test clips.
+        files: File of the ensemble → SHA-256.
+        predictions: Digest of its saved predictions.
+    """
+
+    name: str
+    method: str
+    averaged: dict[str, list[str]]
+    files: dict[str, str]
+    predictions: str
+
+
+class SubmissionRecord(Record):
+    """``FILE.json``.
+
+    Attributes:
+        run: The submitted run or ensemble.
+        kind: Its kind.
+        rows: Number of test clips.
+        sha256: Of the file.
+        clipped_values: How many values were clipped.
+        valid: Its scores on validation; None: no clip can score it.
+        subject_safe: Whether the run is.
+        subject_note: Why it is, or that it is not, in words.
+        runs: Every run that predicts the test clips.
+        ensembles: What combines them.
+        predictions: Digest of the saved predictions of ``run``.
+        versions: The versions that the file was written with.
+        tool: The version of abawkit that wrote it.
+        date: When (UTC, ISO 8601).
+        command: The command.
+        form: How the file was written.
+        coverage: What the feature stores had for the clips.
+        coverage_accepted: Whether ``--accept-coverage`` was given.
+    """
+
+    run: str
+    kind: Kind
+    rows: int
+    sha256: str
+    clipped_values: int
+    valid: ValidScores | None
+    subject_safe: bool
+    subject_note: str
+    runs: list[RunEntry]
+    ensembles: list[EnsembleEntry]
+    predictions: str
+    versions: Versions
+    tool: str
+    date: str
+    command: list[str]
+    form: Form
+    coverage: CoverageRecord
+    coverage_accepted: bool
 
 
 @dataclass(frozen=True)
@@ -39,7 +173,7 @@ class Change:
 
     Attributes:
         kind: ``file``, ``clips``, ``run``, ``model``, ``weights``, ``split``, ``store``, ``saved`` (predictions of the
-            run's folder) or ``predictions`` (made anew).
+            run's folder) or ``predictions`` (made again).
         name: Which file, run, split or store.
         message: What changed, in one sentence.
     """
@@ -53,9 +187,9 @@ class Change:
         return asdict(self)
 
 
-def versions() -> dict[str, str | None]:
-    """Returns the versions of abawkit, python, torch and numpy; torch is asked for, not imported. None: not there."""
-    found: dict[str, str | None] = {"abawkit": __version__, "python": platform.python_version()}
+def versions() -> Versions:
+    """Returns the versions of abawkit, python, torch and numpy; None: it is not installed. Torch is not imported."""
+    found: Versions = {"abawkit": __version__, "python": platform.python_version()}
     for name in ("torch", "numpy"):
         try:
             found[name] = importlib.metadata.version(name)
@@ -64,13 +198,13 @@ def versions() -> dict[str, str | None]:
     return found
 
 
-def ensembles_of(workspace: Workspace, run: Run) -> list[Run]:
+def ensembles_of(workspace: Workspace, run: Run) -> list[Ensemble]:
     """Returns the run, if it is an ensemble, and every ensemble among its members, each once.
 
     Raises:
         AbawkitError: A member is gone.
     """
-    if not run.is_ensemble:
+    if not isinstance(run, Ensemble):
         return []
     found = {run.name: run}
     for name in predicting(run):
@@ -78,89 +212,103 @@ def ensembles_of(workspace: Workspace, run: Run) -> list[Run]:
     return list(found.values())
 
 
-def make_record(workspace: Workspace, run: Run, path: Path, ids: Sequence[str], clipped: int) -> dict[str, Any]:
-    """Returns what ``FILE.json`` says of a submission that was just written, but for its form and its coverage.
+def make_record(
+    workspace: Workspace,
+    run: Run,
+    path: Path,
+    ids: Sequence[str],
+    *,
+    form: Form,
+    clipped: int,
+    coverage: RunCoverage,
+    accepted: bool,
+) -> SubmissionRecord:
+    """Returns what ``FILE.json`` says of a submission that was just written.
 
     Args:
         workspace: The workspace.
         run: The submitted run or ensemble.
         path: The submission.
         ids: The test clips.
+        form: How it was written.
         clipped: How many values were clipped.
-
-    What the file can be made from again is under ``runs``, one entry per run that predicts: the hashes of its files
-    and of its split (``content``: of its clips and labels), ``stores`` (hashes of the features of these clips; None: a
-    store is gone or lacks one of them), the versions that it was trained with (None: that is not known) and its saved
-    predictions; and under ``ensembles``: what combines them. ``versions`` are those now.
+        coverage: What the feature stores have for the clips.
+        accepted: Whether ``--accept-coverage`` was given.
 
     Raises:
         AbawkitError: A member is gone.
     """
     digests: dict[str, str | None] = {}
-    return {
-        "run": run.name,
-        "kind": run.config["kind"],
-        "rows": len(ids),
-        "sha256": digest_file(path),
-        "clipped_values": clipped,
-        "valid": _scores(run, workspace.task) if run.is_scorable else None,
-        "subject_safe": run.subject_safe,
-        "subject_note": run.subject_note,
-        "runs": [_of_run(workspace, member, ids, digests) for member in base_runs(workspace, run)],
-        "ensembles": [
-            {
-                "name": each.name,
-                "method": each.metrics.get("method"),
-                "averaged": each.config.get("averaged"),
-                "files": _files(each),
-                "predictions": each.digest(),
-            }
-            for each in ensembles_of(workspace, run)
-        ],
-        "predictions": run.digest(),
-        "versions": versions(),
-        "tool": f"abawkit {__version__}",
-        "date": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
-        "command": [Path(sys.argv[0]).name, *sys.argv[1:]],
-    }
+    return SubmissionRecord(
+        run=run.name,
+        kind=run.record.kind,
+        rows=len(ids),
+        sha256=digest_file(path),
+        clipped_values=clipped,
+        valid=_scores(run, workspace.task) if run.is_scorable else None,
+        subject_safe=run.subject_safe,
+        subject_note=run.subject_note,
+        runs=[_run_entry(workspace, member, ids, digests) for member in base_runs(workspace, run)],
+        ensembles=[_ensemble_entry(each) for each in ensembles_of(workspace, run)],
+        predictions=run.digest(),
+        versions=versions(),
+        tool=TOOL,
+        date=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+        command=[Path(sys.argv[0]).name, *sys.argv[1:]],
+        form=form,
+        coverage=coverage.record,
+        coverage_accepted=accepted,
+    )
 
 
-def _scores(run: Run, task: Task) -> dict[str, Any]:
+def _scores(run: Run, task: Task) -> ValidScores:
     valid = run.predictions("valid", task)
     truth = valid.truth_of(valid.ids)
-    return {
-        "n": len(truth),
-        "score": score(task, truth, valid.values).primary,
-        "score_clipped": score(task, truth, np.clip(valid.values, *task.value_range)).primary,
-    }
+    return ValidScores(
+        n=len(truth),
+        score=score(task, truth, valid.values).primary,
+        score_clipped=score(task, truth, np.clip(valid.values, *task.value_range)).primary,
+    )
 
 
-def _of_run(workspace: Workspace, run: Run, ids: Sequence[str], digests: dict[str, str | None]) -> dict[str, Any]:
-    environment = run.path / "env.json"
-    trained = read_json(environment, "what a run was trained with") if environment.exists() else None
-    split = {"name": run.config["split"]}
-    if trained is not None:
-        kept = trained.get("split") or {}
-        split |= {key: kept.get(key) for key in ("ratio", "seed", "content", "digest")}
-    stores = {}
-    for modality, folder in (run.config.get("features") or {}).items():
-        store = f"{modality}/{folder}"
+def _run_entry(workspace: Workspace, run: Run, ids: Sequence[str], digests: dict[str, str | None]) -> RunEntry:
+    """Returns the entry of a run; ``digests`` keeps the digests of stores that several runs share."""
+    trained = read_environment(run.path)
+    stores: dict[str, str | None] = {}
+    for store in run.model.features.values():
         if store not in digests:
             digests[store] = store_digest(workspace, store, ids)
         stores[store] = digests[store]
-    return {
-        "name": run.name,
-        "system": run.config["system"],
-        "split": split,
-        "seed": run.config["seed"],
-        "parent": run.parent,
-        "files": _files(run),
-        "features": run.config.get("features"),
-        "signatures": run.config.get("signatures"),
-        "stores": stores,
-        "trained_with": None if trained is None else {name: trained.get(name) for name in _VERSIONS},
-        "predictions": run.digest(),
-    }
+    return RunEntry(
+        name=run.name,
+        system=run.record.system,
+        split=_split_entry(run, trained),
+        seed=run.record.seed,
+        parent=run.parent,
+        files=_files(run),
+        features=run.model.features,
+        signatures=run.model.signatures,
+        stores=stores,
+        trained_with=None if trained is None else trained.versions,
+        predictions=run.digest(),
+    )
+
+
+def _split_entry(run: Run, trained: Environment | None) -> SplitEntry:
+    if trained is None:
+        return SplitEntry(name=run.record.split)
+    kept = {key: trained.split.get(key) for key in ("ratio", "seed", "content", "digest")}
+    return SplitEntry(name=run.record.split, **kept)
+
+
+def _ensemble_entry(run: Ensemble) -> EnsembleEntry:
+    return EnsembleEntry(
+        name=run.name,
+        method=run.metrics.method,
+        averaged=run.record.averaged,
+        files=_files(run),
+        predictions=run.digest(),
+    )
 
 
 def _files(run: Run) -> dict[str, str]:
@@ -175,32 +323,22 @@ def store_digest(workspace: Workspace, store: str, ids: Sequence[str]) -> str | 
         return None
 
 
-def read_record(path: Path) -> dict[str, Any]:
+def record_path(path: Path) -> Path:
+    """Returns where the record of the submission ``path`` lies: ``FILE.json`` beside it."""
+    return path.with_name(path.name + ".json")
+
+
+def read_record(path: Path) -> SubmissionRecord:
     """Returns what is in the JSON file beside a submission.
 
     Raises:
-        AbawkitError: There is none, or it does not say how the file was made.
+        AbawkitError: There is none, or a key is missing, unknown or of another type.
     """
-    beside = path.with_name(path.name + ".json")
-    record = read_json(beside, "the record of a submission")
-    form, parts = record.get("form"), [record.get("runs"), record.get("ensembles")]
-    whole = (
-        isinstance(form, dict)
-        and isinstance(form.get("decimals"), int)
-        and {"int_ids", "clip"} <= form.keys()
-        and isinstance(record.get("run"), str)
-        and isinstance(record.get("versions"), dict)
-        and "sha256" in record
-        and all(isinstance(part, list) and all(isinstance(entry, dict) for entry in part) for part in parts)
-        and all({"name", "files", "predictions"} <= entry.keys() for entry in (*record["runs"], *record["ensembles"]))
-        and all({"split", "stores", "signatures"} <= entry.keys() for entry in record["runs"])
-    )
-    if not whole:
-        raise AbawkitError("does not say how the file was made", path=beside, todo="write it anew: abawkit submit")
-    return record
+    what, todo = "the record of a submission, which says how the file was made", "write it again: abawkit submit"
+    return SubmissionRecord.read(record_path(path), what, todo)
 
 
-def changes_since(workspace: Workspace, record: dict[str, Any], ids: Sequence[str]) -> list[Change]:
+def changes_since(workspace: Workspace, record: SubmissionRecord, ids: Sequence[str]) -> list[Change]:
     """Returns what is not as the record says: runs, models, weights, splits, stores and saved predictions.
 
     Args:
@@ -209,30 +347,47 @@ def changes_since(workspace: Workspace, record: dict[str, Any], ids: Sequence[st
         ids: The clips of the submission.
     """
     found: dict[Change, None] = {}
-    for entry in (*record["ensembles"], *record["runs"]):
-        name = Path(str(entry["name"])).name
+    entries: list[RunEntry | EnsembleEntry] = [*record.ensembles, *record.runs]
+    for entry in entries:
+        name = Path(entry.name).name
         try:
             run = Run.open(workspace.runs / name)
         except AbawkitError as error:
             found[Change("run", name, f"run {name} cannot be read: {error.message}")] = None
             continue
-        now = _files(run)
-        for file in sorted(entry["files"].keys() | now.keys()):
-            if entry["files"].get(file) != now.get(file):
-                kind = {"model.safetensors": "model", "weights.json": "weights"}.get(file, "run")
-                how = "is gone" if file not in now else "is another one than when the submission was written"
-                found[Change(kind, name, f"{file} of {name} {how}")] = None
-        if run.digest() != entry["predictions"]:
-            message = f"the saved predictions of {name} are not those that the submission was made from"
-            found[Change("saved", name, message)] = None
-        content, split = entry.get("split", {}).get("content"), str(entry.get("split", {}).get("name"))
-        if content is not None and (message := _split_change(workspace, split, content)):
-            found[Change("split", split, message)] = None
-        for store, digest in entry.get("stores", {}).items():
-            signature = entry["signatures"][store.partition("/")[0]]
-            if message := _store_change(workspace, store, digest, signature, ids):
-                found[Change("store", store, message)] = None
+        found |= dict.fromkeys(_run_changes(run, entry))
+        if isinstance(entry, RunEntry):
+            found |= dict.fromkeys(_source_changes(workspace, entry, ids))
     return list(found)
+
+
+def _run_changes(run: Run, entry: RunEntry | EnsembleEntry) -> list[Change]:
+    """Returns what has changed in the folder of a run."""
+    found = []
+    now = _files(run)
+    for file in sorted(entry.files.keys() | now.keys()):
+        if entry.files.get(file) != now.get(file):
+            kind = {MODEL: "model", WEIGHTS: "weights"}.get(file, "run")
+            how = "is gone" if file not in now else "is another one than when the submission was written"
+            found.append(Change(kind, run.name, f"{file} of {run.name} {how}"))
+    if run.digest() != entry.predictions:
+        message = f"the saved predictions of {run.name} are not those that the submission was made from"
+        found.append(Change("saved", run.name, message))
+    return found
+
+
+def _source_changes(workspace: Workspace, entry: RunEntry, ids: Sequence[str]) -> list[Change]:
+    """Returns what has changed in the split and the feature stores of a run."""
+    found = []
+    split = entry.split
+    if split.name is not None and split.content is not None:
+        message = _split_change(workspace, split.name, split.content)
+        found += [Change("split", split.name, message)] if message else []
+    for slot, store in entry.features.items():
+        signature = entry.signatures.get(slot, "")
+        if message := _store_change(workspace, store, entry.stores.get(store), signature, ids):
+            found.append(Change("store", store, message))
+    return found
 
 
 def _split_change(workspace: Workspace, name: str, content: str) -> str:
@@ -248,7 +403,7 @@ def _store_change(workspace: Workspace, store: str, digest: str | None, signatur
         opened = FeatureStore.open(workspace.features / store)
         if opened.spec.signature != signature:
             return f"the features {store} have another signature: {opened.spec.signature}, it was {signature}"
-        # Where the digest was not known when the submission was written, it is none of its differences.
+        # Where the digest was not known when the submission was written, it is not among its differences.
         if digest is not None and opened.content_digest(ids) != digest:
             return f"the features of the test clips in {store} are not those that the submission was made from"
     except AbawkitError as error:

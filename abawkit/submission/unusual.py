@@ -1,4 +1,4 @@
-"""What is odd about a submission though no platform would refuse it: values unlike validation's, or sent before."""
+"""What is unusual about a submission that no platform would refuse: values unlike validation's, or sent before."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ from abawkit.errors import AbawkitError
 from abawkit.fileio import digest_file, read_json
 from abawkit.layout.folder import ChallengeFolder
 from abawkit.metrics import pearson
-from abawkit.submission.form import Examined, examine, read_bytes
+from abawkit.submission.form import Submitted, examine, read_bytes
 from abawkit.submission.ledger import NAME, read_ledger
 from abawkit.workspace import Workspace
 
-#: From this mean r on, a submission says nearly the same as an earlier one.
+#: From this mean r on, a submission counts as nearly the same as an earlier one.
 NEARLY_THE_SAME = 0.98
 
 #: Fewest clips on both sides for a comparison of spreads and shares.
@@ -45,7 +45,7 @@ class Reference:
 
 @dataclass(frozen=True)
 class Earlier:
-    """How near an earlier submission is.
+    """How similar an earlier submission is.
 
     Attributes:
         path: Its file.
@@ -53,7 +53,7 @@ class Earlier:
         same: Whether all values are the same.
         problem: Why it was not compared; empty: it was.
         sent: Whether it was sent.
-        score: What the leaderboard said of it; empty: not known.
+        score: Its leaderboard score; empty: not known.
     """
 
     path: Path
@@ -65,25 +65,25 @@ class Earlier:
 
     @property
     def near(self) -> bool:
-        """Whether it says nearly the same."""
+        """Whether it is nearly the same."""
         return self.r >= NEARLY_THE_SAME
 
     @property
     def words(self) -> str:
-        """How near it is, in words."""
+        """How similar it is, in words."""
         sent = (f" (sent; it scored {self.score})" if self.score else " (sent)") if self.sent else ""
         if self.problem:
             return f"{self.path.name}{sent}: {self.problem}"
         if self.same:
-            return f"the same values as {self.path.name}{sent}: a shot for no news"
+            return f"the same values as {self.path.name}{sent}: the entry would teach nothing new"
         if self.near:
-            return f"nearly the same as {self.path.name}{sent}, r {self.r:.3f}: a shot for little news"
+            return f"nearly the same as {self.path.name}{sent}, r {self.r:.3f}: the entry would teach little"
         return f"{self.path.name}{sent}: mean r {self.r:.3f} with this file"
 
     def to_json(self) -> dict[str, object]:
         """Returns ``file``, ``r``, ``same``, ``problem``, ``sent`` and ``score``."""
-        told = {"problem": self.problem or None, "sent": self.sent, "score": self.score or None}
-        return {"file": str(self.path), "r": self.r, "same": self.same, **told}
+        ledger = {"problem": self.problem or None, "sent": self.sent, "score": self.score or None}
+        return {"file": str(self.path), "r": self.r, "same": self.same, **ledger}
 
 
 def find_reference(workspace: Workspace, path: Path, folder: ChallengeFolder | None) -> Reference | None:
@@ -114,21 +114,21 @@ def _labels(path: Path, task: Task) -> NDArray[np.float64]:
     read = _read_perfect(read_bytes(path), task) if task.submission.header else None
     if read is not None and ((read[1] >= low) & (read[1] <= high)).all():
         return read[1]
-    return read_labels(path, task).values  # which says what is wrong with them
+    return read_labels(path, task).values  # raises, and lists what is wrong with them
 
 
 def _targets(path: Path, task: Task) -> NDArray[np.float64]:
-    # Not with pandas, whose import alone takes as long as the whole check.
+    # Without pandas: its import takes as long as the whole check.
     with path.open(newline="", encoding="utf-8") as file:
         try:
             rows = [[float(row[target]) for target in task.targets] for row in csv.DictReader(file)]
         except (KeyError, ValueError, TypeError) as error:
-            todo = "make the predictions anew: abawkit predict RUN --on valid"
+            todo = "make the predictions again: abawkit predict RUN --on valid"
             raise AbawkitError("is not a prediction file", path=path, got=str(error)[:80], todo=todo) from error
     return np.array(rows, dtype=np.float64).reshape(len(rows), len(task.targets))
 
 
-def compare_values(found: Examined, reference: Reference, task: Task, path: Path) -> None:
+def compare_values(found: Submitted, reference: Reference, task: Task, path: Path) -> None:
     """Adds S519 to the report for every target whose mean, spread or share of zeros is unlike the reference's.
 
     The mean may differ by half a standard deviation of the reference, and always by four standard errors. With
@@ -146,26 +146,26 @@ def compare_values(found: Examined, reference: Reference, task: Task, path: Path
     if task.submission.values == "label" or n < 2 or m < 2:
         return
     for index, target in enumerate(task.targets):
-        ours, theirs = values[:, index], reference.values[:, index]
-        spread = float(theirs.std())
+        mine, other = values[:, index], reference.values[:, index]
+        spread = float(other.std())
         odd = []
-        noise = 4 * float(ours.var() / n + theirs.var() / m) ** 0.5
-        if abs(ours.mean() - theirs.mean()) > max(0.5 * spread, noise):
-            odd.append(("mean", ours.mean(), theirs.mean()))
+        noise = 4 * float(mine.var() / n + other.var() / m) ** 0.5
+        if abs(mine.mean() - other.mean()) > max(0.5 * spread, noise):
+            odd.append(("mean", mine.mean(), other.mean()))
         if min(n, m) >= _ENOUGH:
-            ratio = float(ours.std()) / spread if spread > 0 else 1.0
+            ratio = float(mine.std()) / spread if spread > 0 else 1.0
             if ratio > 2 or (ratio < 0.5 and not reference.labels):
-                odd.append(("standard deviation", ours.std(), spread))
-            more = float((ours == 0).mean() - (theirs == 0).mean())
+                odd.append(("standard deviation", mine.std(), spread))
+            more = float((mine == 0).mean() - (other == 0).mean())
             if more > 0.2 or (more < -0.2 and not reference.labels):
-                odd.append(("share of zeros", (ours == 0).mean(), (theirs == 0).mean()))
+                odd.append(("share of zeros", (mine == 0).mean(), (other == 0).mean()))
         for what, got, expected in odd:
             message = f"the {what} of {target} is unlike that of {reference.words}"
             found.report.add("S519", message, path=path, got=f"{got:.3f}", expected=f"about {expected:.3f}")
 
 
-def compare_earlier(found: Examined, others: Sequence[Path], task: Task, path: Path) -> list[Earlier]:
-    """Returns how near each of the other submissions is, nearest first; S520 is added for what is nearly the same.
+def compare_earlier(found: Submitted, others: Sequence[Path], task: Task, path: Path) -> list[Earlier]:
+    """Returns how similar each other submission is, the most similar first; S520 is added where it is nearly the same.
 
     Args:
         found: The submission; its report is added to.
@@ -182,7 +182,7 @@ def compare_earlier(found: Examined, others: Sequence[Path], task: Task, path: P
         place = np.array([row.get(clip, -1) for clip in ids], dtype=np.intp)
         shared = place >= 0
         if shared.sum() < 2:
-            near.append(Earlier(other, problem="it has other clips" if ids else "it is no submission"))
+            near.append(Earlier(other, problem="it has other clips" if ids else "it is not a submission"))
             continue
         a, b = found.values[place[shared]], values[shared]
         same = len(row) == len(ids) == len(a) and bool((a == b).all())
@@ -193,13 +193,13 @@ def compare_earlier(found: Examined, others: Sequence[Path], task: Task, path: P
         if same:
             found.report.add("S520", f"it has the same values as {other.name}", path=path)
         elif near[-1].near:
-            message = f"it says nearly the same as {other.name}"
+            message = f"it is nearly the same as {other.name}"
             found.report.add("S520", message, path=path, got=f"mean r {r:.3f}", expected=f"below {NEARLY_THE_SAME}")
     return sorted(near, key=lambda one: (one.problem != "", -one.r if one.r == one.r else 2.0))
 
 
 def read_values(path: Path, task: Task) -> tuple[Sequence[str], NDArray[np.float64]]:
-    """Returns clip ids, and their values ``float64 [N, E]``; none when it is no submission."""
+    """Returns clip ids, and their values ``float64 [N, E]``; none when it is not a submission."""
     data = read_bytes(path)
     perfect = _read_perfect(data, task)
     if perfect is not None:
@@ -233,7 +233,7 @@ def earlier_files(workspace: Workspace) -> list[Path]:
     return sorted({path.resolve(): path for path in reversed(known) if path.is_file() and path.name != NAME}.values())
 
 
-def look_back(workspace: Workspace, found: Examined, path: Path) -> list[Earlier]:
+def earlier_submissions(workspace: Workspace, found: Submitted, path: Path) -> list[Earlier]:
     """Returns what :func:`compare_earlier` does of all earlier submissions of the workspace, and which were sent.
 
     Args:

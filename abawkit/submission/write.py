@@ -17,16 +17,16 @@ from abawkit.data.labels import load_official
 from abawkit.errors import AbawkitError, UsageError
 from abawkit.evaluation.compare import rank
 from abawkit.features.summary import challenge_ids
-from abawkit.fileio import write_json, write_text
+from abawkit.fileio import write_text
 from abawkit.findings import Report
 from abawkit.layout.folder import ChallengeFolder
 from abawkit.progress import SILENT, Progress
-from abawkit.runs.run import Run, list_runs
+from abawkit.runs.run import Ensemble, Run, list_runs
 from abawkit.submission.coverage import RunCoverage, run_coverage
 from abawkit.submission.form import examine
 from abawkit.submission.ledger import count_sent, note_written
-from abawkit.submission.record import make_record
-from abawkit.submission.unusual import Earlier, look_back
+from abawkit.submission.record import Form, SubmissionRecord, make_record, record_path
+from abawkit.submission.unusual import Earlier, earlier_submissions
 from abawkit.workspace import Workspace
 
 
@@ -44,7 +44,7 @@ class Submission:
     """
 
     path: Path
-    record: dict[str, Any]
+    record: SubmissionRecord
     report: Report
     coverage: RunCoverage
     near: tuple[Earlier, ...] = ()
@@ -55,7 +55,13 @@ class Submission:
         earlier = [one.to_json() for one in self.near]
         entries = {"sent": self.sent[0], "allowed": self.sent[1]}
         check = self.report.to_json()
-        return {"submission": str(self.path), **self.record, "earlier": earlier, "entries": entries, "check": check}
+        return {
+            "submission": str(self.path),
+            **self.record.to_json(),
+            "earlier": earlier,
+            "entries": entries,
+            "check": check,
+        }
 
 
 def submit(
@@ -68,7 +74,7 @@ def submit(
     decimals: int | None = None,
     force: bool = False,
     accept_coverage: bool = False,
-    seen: RunCoverage | None = None,
+    coverage: RunCoverage | None = None,
     progress: Progress = SILENT,
 ) -> Submission:
     """Writes the leaderboard CSV from a run's test predictions, checks it, and writes its record beside it.
@@ -82,11 +88,11 @@ def submit(
         decimals: Digits after the point; default: the task's.
         force: Overwrite a file with other content.
         accept_coverage: Write it though the test clips lack more than the validation clips.
-        seen: What the feature stores have, where it was looked at already.
+        coverage: What the feature stores have, where it is known already.
         progress: What to report to.
 
     Raises:
-        UsageError: There is no run to submit, or ``out`` holds another submission.
+        UsageError: No run can be submitted, or ``out`` holds another submission.
         AbawkitError: Test clips are without prediction.
         FindingsError: The file would be refused, or the test clips lack more than the validation clips (see
             :mod:`abawkit.submission.coverage`); nothing is written.
@@ -99,7 +105,7 @@ def submit(
     predictions = chosen.predictions("test", task)
     absent = sorted(set(ids) - set(predictions.ids))
     if absent:
-        again = f"abawkit predict {chosen.name} --on test" if not chosen.is_ensemble else "abawkit ensemble"
+        again = f"abawkit predict {chosen.name} --on test" if not isinstance(chosen, Ensemble) else "abawkit ensemble"
         raise AbawkitError(
             f"{len(absent)} of {len(ids)} test clips have no prediction",
             path=chosen.path / "predictions" / "test.csv",
@@ -107,9 +113,9 @@ def submit(
             todo=f"abawkit extract, then: {again}",
         )
     chosen.refuse_leak(ids, "test")
-    seen = look(workspace, chosen) if seen is None else seen
+    coverage = find_coverage(workspace, chosen) if coverage is None else coverage
     if not accept_coverage:
-        seen.refuse_worse()
+        coverage.refuse_worse()
     low, high = task.value_range
     values = predictions.of(ids)
     outside = int(((values < low) | (values > high)).sum())
@@ -123,18 +129,25 @@ def submit(
         )
     found = examine(text.encode(), path, task, ids, int_ids=int_ids)
     found.report.raise_if_bad(f"the submission of {chosen.name} would be refused", "choose another run: --run NAME")
-    near = tuple(look_back(workspace, found, path))
+    near = tuple(earlier_submissions(workspace, found, path))
     write_text(path, text)
-    form = {"int_ids": int_ids, "clip": clip, "decimals": task.submission.decimals if decimals is None else decimals}
-    record = make_record(workspace, chosen, path, ids, outside if clip else 0)
-    record |= {"form": form, "coverage": seen.to_json(), "coverage_accepted": accept_coverage}
-    write_json(path.with_name(path.name + ".json"), record)
+    record = make_record(
+        workspace,
+        chosen,
+        path,
+        ids,
+        form=Form(int_ids=int_ids, clip=clip, decimals=task.submission.decimals if decimals is None else decimals),
+        clipped=outside if clip else 0,
+        coverage=coverage,
+        accepted=accept_coverage,
+    )
+    record.write(record_path(path))
     note_written(workspace, path, chosen.name)
-    sent = count_sent(workspace, without=record["sha256"])
-    return Submission(path, record, found.report, seen, near, sent)
+    sent = count_sent(workspace, without=record.sha256)
+    return Submission(path, record, found.report, coverage, near, sent)
 
 
-def look(workspace: Workspace, run: Run) -> RunCoverage:
+def find_coverage(workspace: Workspace, run: Run) -> RunCoverage:
     """Returns what the feature stores of the run, or of its members, have for the clips of train, valid and test."""
     return run_coverage(workspace, run, challenge_ids(workspace))
 
@@ -146,7 +159,7 @@ def choose_run(workspace: Workspace, *, progress: Progress = SILENT) -> Run:
         UsageError: There is no run, or the runs share too few held-out clips.
     """
     runs = [run for run in list_runs(workspace) if run.is_scorable]
-    ensembles = [run for run in runs if run.is_ensemble]
+    ensembles = [run for run in runs if isinstance(run, Ensemble)]
     if ensembles:
         progress.say(f"takes the newest ensemble, {ensembles[-1].name}")
         return ensembles[-1]

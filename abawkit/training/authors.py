@@ -17,7 +17,6 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from abawkit import __version__
 from abawkit.data.splits.files import NOT_SAFE, Split
 from abawkit.data.splits.resplit import find_split
 from abawkit.device import pick_device
@@ -25,10 +24,11 @@ from abawkit.errors import AbawkitError, UsageError
 from abawkit.features.foreign.tensors import load_tensors
 from abawkit.features.spec import MODALITIES, Modality
 from abawkit.features.store import FeatureStore, choose_store
-from abawkit.fileio import digest_file, digest_json, locked, storage_errors, write_json
+from abawkit.fileio import digest_file, digest_json, locked, storage_errors
 from abawkit.metrics import score
 from abawkit.models.network import Network
 from abawkit.progress import SILENT, Progress
+from abawkit.runs.records import METRICS, TOOL, CheckpointClaims, ClipIds, ImportRecord, RunMetrics, SideScores
 from abawkit.runs.run import Run
 from abawkit.systems.schema import FUSION, System
 from abawkit.training.checkpoint import save_weights
@@ -99,32 +99,28 @@ def import_run(
     stores = {modality: _store(workspace, modality, features or {}) for modality in wanted}
     system, weights = _fit_together(fusion, stages, stores, len(workspace.task.targets))
     chosen = None if split is None else find_split(workspace, "2:1", split)
-    config = _config(workspace, checkpoints, chosen, stores, system) | {
-        "heads": list(stages),
-        "fusion": fusion is not None,
-    }
-    path = workspace.runs / f"imported-{split or 'untold'}-{digest_json(config)[:8]}"
-    if (path / "metrics.json").exists():
+    record = _record(workspace, checkpoints, chosen, stores, system, list(stages))
+    path = workspace.runs / f"imported-{split or 'unknown'}-{digest_json(record.to_json())[:8]}"
+    if (path / METRICS).exists():
         progress.say(f"{path.name} is already there")
         return Run.open(path)
-    told = {c.path.name: {"epoch": c.epoch, "best_pearson": c.best} for c in checkpoints}
+    claims = {c.path.name: CheckpointClaims(epoch=c.epoch, best_pearson=c.best) for c in checkpoints}
     device = pick_device(workspace.settings.training.device)
     with locked(path, "importing this run"), storage_errors(path):
-        write_json(path / "config.json", config)
-        clips: dict[str, Any] = {"train": [], "valid": []}
+        record.write(path)
+        clips = ClipIds(train=(), valid=())
         if chosen is not None:
-            clips = {"train": chosen.train.ids, "valid": chosen.valid.ids}
-            write_json(
-                path / "env.json", describe(path, device, {str(m): store for m, store in stores.items()}, chosen)
-            )
-        write_json(path / "clips.json", clips)
+            clips = ClipIds(train=chosen.train.ids, valid=chosen.valid.ids)
+            describe(path, device, {str(m): store for m, store in stores.items()}, chosen).write(path)
+        clips.write(path)
         save_weights(path / "model.safetensors", weights)
-        run = Run(path, config, {"scores": {}, "files": told})
+        metrics = RunMetrics(scores={}, files=claims)
+        run = Run(path, record, metrics)
         valid = predict(workspace, run, "valid", progress=progress)
         if chosen is not None:
             scores = score(workspace.task, chosen.valid.values, valid.of(chosen.valid.ids))
             scores.require_defined(path.name)
-            run.metrics["scores"]["valid"] = scores.to_json()
+            metrics = metrics.model_copy(update={"scores": {"valid": SideScores.of(scores)}})
             best = (fusion or checkpoints[0]).best
             if best is not None and not abs(scores.primary - best) <= _FAR:
                 progress.say(
@@ -132,7 +128,7 @@ def import_run(
                     f"{best:.4f}: it was trained on other features, or chosen on another split"
                 )
         _predict_test(workspace, run, stores, progress)
-        write_json(path / "metrics.json", run.metrics)
+        metrics.write(path)
     return Run.open(path)
 
 
@@ -315,13 +311,14 @@ def _tensor(value: Any) -> Tensor:
     return torch.from_numpy(np.array(value, dtype=np.float32))
 
 
-def _config(
+def _record(
     workspace: Workspace,
     checkpoints: Sequence[_Checkpoint],
     split: Split | None,
     stores: Mapping[Modality, FeatureStore],
     system: System,
-) -> dict[str, Any]:
+    heads: list[str],
+) -> ImportRecord:
     names = " and ".join(c.path.name for c in checkpoints)
     origin = f"imported from {names}; " + (
         "nobody said which clips it was trained on"
@@ -329,25 +326,26 @@ def _config(
         else f"that it was trained on the split {split.name} is the word of whoever imported it"
     )
     ratio = "2:1" if split is None else split.ratio
-    return {
-        "kind": "import",
-        "format": 2,
-        "task": workspace.task.name,
-        "system": system.name,
-        "split": None if split is None else split.name,
-        "seed": None,
-        "ratio": ratio,
-        "definition": system.model_copy(update={"ratio": ratio, "source": origin}).to_json(),
-        "inputs": {modality: store.spec.dim for modality, store in stores.items()},
-        "features": {modality: store.path.name for modality, store in stores.items()},
-        "signatures": {modality: store.spec.signature for modality, store in stores.items()},
-        "files": {c.path.name: digest_file(c.path) for c in checkpoints},
-        "scorable": split is not None,
-        "origin": origin,
-        "subject_safe": split is not None and split.subject_safe,
-        "subject_note": NOT_SAFE if split is None else split.note,
-        "tool": f"abawkit {__version__}",
-    }
+    return ImportRecord(
+        kind="import",
+        format=2,
+        task=workspace.task.name,
+        system=system.name,
+        split=None if split is None else split.name,
+        seed=None,
+        ratio=ratio,
+        definition=system.model_copy(update={"ratio": ratio, "source": origin}).to_json(),
+        inputs={modality: store.spec.dim for modality, store in stores.items()},
+        features={modality: f"{modality}/{store.path.name}" for modality, store in stores.items()},
+        signatures={modality: store.spec.signature for modality, store in stores.items()},
+        heads=heads,
+        files={c.path.name: digest_file(c.path) for c in checkpoints},
+        scorable=split is not None,
+        origin=origin,
+        subject_safe=split is not None and split.subject_safe,
+        subject_note=NOT_SAFE if split is None else split.note,
+        tool=TOOL,
+    )
 
 
 def _predict_test(workspace: Workspace, run: Run, stores: Mapping[Modality, FeatureStore], progress: Progress) -> None:

@@ -16,6 +16,7 @@ from pathlib import Path
 import numpy as np
 
 from abawkit.progress import SILENT, Progress
+from abawkit.runs.records import METRICS
 from abawkit.training.stage import slot_stage, stage_folder
 from abawkit.training.train_run import deterministic, run_folder, train_run
 from abawkit.training.watch import watched
@@ -80,7 +81,7 @@ def _jobs(works: Sequence[Work]) -> tuple[dict[Path, _Job], list[_Job]]:
     stages: dict[Path, _Job] = {}
     runs: list[_Job] = []
     for work in works:
-        if (run_folder(work)[0] / "metrics.json").exists():
+        if (run_folder(work)[0] / METRICS).exists():
             continue
         costs = {slot: _seconds(work, slot) for slot in work.sources}
         needs = set()

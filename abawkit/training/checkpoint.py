@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save
@@ -13,6 +12,7 @@ from torch import Tensor
 from abawkit.errors import AbawkitError
 from abawkit.fileio import atomic_path
 from abawkit.models.network import Network
+from abawkit.runs.records import ModelRecord
 from abawkit.systems.schema import System
 
 
@@ -47,7 +47,7 @@ def save_run_model(path: Path, network: Network | None, stages: Mapping[str, Map
     save_weights(path, weights)
 
 
-def load_run_model(path: Path, config: Mapping[str, Any], targets: int) -> tuple[Network | None, dict[str, Network]]:
+def load_run_model(path: Path, record: ModelRecord, targets: int) -> tuple[Network | None, dict[str, Network]]:
     """Returns the network that fuses, and the networks of the slots' own stages, in eval mode.
 
     A system of one slot has no network that fuses (None); an imported run may lack the stages' heads, and a joint one
@@ -55,16 +55,15 @@ def load_run_model(path: Path, config: Mapping[str, Any], targets: int) -> tuple
 
     Args:
         path: The run's ``model.safetensors``.
-        config: The run's ``config.json``.
+        record: The run's ``config.json``.
         targets: Number of targets.
 
     Raises:
         AbawkitError: ``path`` is not a model file of this run.
     """
-    system, inputs = System.model_validate(config["definition"]), config["inputs"]
-    fused = system.fusion is not None and config.get("fusion", True)
-    network = Network(system.network(system.final, inputs, targets)) if fused else None
-    slots = config.get("heads", system.unimodal)
+    system, inputs = System.model_validate(record.definition), record.inputs
+    network = None if system.fusion is None else Network(system.network(system.final, inputs, targets))
+    slots = system.unimodal if record.heads is None else record.heads
     stages = {slot: Network(system.network(slot, inputs, targets)) for slot in slots}
     weights = load_weights(path)
     if network is not None:

@@ -7,7 +7,6 @@ import shutil
 import sys
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -15,9 +14,10 @@ import torch
 from abawkit import __version__
 from abawkit.data.splits.files import Split
 from abawkit.features.store import FeatureStore
+from abawkit.runs.records import Environment
 
 
-def describe(folder: Path, device: str, stores: Mapping[str, FeatureStore], split: Split) -> dict[str, Any]:
+def describe(folder: Path, device: str, stores: Mapping[str, FeatureStore], split: Split) -> Environment:
     """Returns versions, device, threads, hashes of the features, the split's record and the command.
 
     Args:
@@ -26,17 +26,17 @@ def describe(folder: Path, device: str, stores: Mapping[str, FeatureStore], spli
         stores: Slot → the feature store that is read.
         split: The split.
     """
-    return {
-        "abawkit": __version__,
-        "python": sys.version.split()[0],
-        "torch": torch.__version__,
-        "numpy": np.__version__,
-        "platform": platform.platform(),
-        "device": device,
-        "device_name": torch.cuda.get_device_name(device) if device != "cpu" else platform.processor(),
-        "threads": torch.get_num_threads(),
-        "features": {slot: store.content_digest(store.ids) for slot, store in stores.items()},
-        "split": split.record,
-        "command": [Path(sys.argv[0]).name, *sys.argv[1:]],
-        "free_disk_bytes": shutil.disk_usage(folder).free,
-    }
+    return Environment(
+        abawkit=__version__,
+        python=sys.version.split()[0],
+        torch=str(torch.__version__),
+        numpy=np.__version__,
+        platform=platform.platform(),
+        device=device,
+        device_name=torch.cuda.get_device_name(device) if device != "cpu" else platform.processor(),
+        threads=torch.get_num_threads(),
+        features={slot: store.content_digest(store.ids) for slot, store in stores.items()},
+        split=split.record,
+        command=[Path(sys.argv[0]).name, *sys.argv[1:]],
+        free_disk_bytes=shutil.disk_usage(folder).free,
+    )

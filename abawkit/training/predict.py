@@ -13,7 +13,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from abawkit.challenge import Task
+from abawkit.challenge import Side, Task
 from abawkit.data.labels import load_official
 from abawkit.data.splits.resplit import find_split
 from abawkit.device import pick_device
@@ -22,7 +22,9 @@ from abawkit.features.store import FeatureStore
 from abawkit.layout.folder import ChallengeFolder
 from abawkit.models.network import Inputs, Network
 from abawkit.progress import SILENT, Progress
-from abawkit.runs.run import Predictions, Run, Side, write_predictions
+from abawkit.runs.predictions import Predictions, write_predictions
+from abawkit.runs.records import ModelRecord
+from abawkit.runs.run import Run
 from abawkit.systems.schema import System
 from abawkit.training.batches import ClipData, Source, load_clips, row_batches, takes_one_frame
 from abawkit.training.checkpoint import load_run_model
@@ -43,12 +45,10 @@ def predict(workspace: Workspace, run: Run, on: Side = "test", *, progress: Prog
         UsageError: The run is an ensemble, or there are no test clips.
         AbawkitError: Features are missing or of another signature, or the model file is not ours.
     """
-    if run.is_ensemble:
-        todo = "predict with its members, then: abawkit ensemble"
-        raise UsageError("an ensemble has no model of its own", got=run.name, todo=todo)
+    record = run.model
     ids: Sequence[str]
     if on == "valid":
-        split = find_split(workspace, run.config["ratio"], run.config["split"])
+        split = find_split(workspace, record.ratio, record.split)
         # Without the truth, nothing that reads the file can score a run that may know these clips.
         ids, truth = split.valid.ids, split.valid.values if run.is_scorable else None
     else:
@@ -56,9 +56,9 @@ def predict(workspace: Workspace, run: Run, on: Side = "test", *, progress: Prog
         if not ids:
             raise UsageError("there are no test clips yet", path=workspace.data, todo="add them, then: abawkit extract")
     device = pick_device(workspace.settings.training.device)
-    clips = load_clips(run_sources(workspace, run.config), ids, truth)
+    clips = load_clips(run_sources(workspace, record), ids, truth)
     with progress.task(f"predict {on}", len(clips)) as bar:
-        table = predict_table(run.path, run.config, clips, workspace.task, device)
+        table = predict_table(run.path, record, clips, workspace.task, device)
         bar.advance(len(clips))
     write_predictions(run.path / "predictions" / f"{on}.csv", table)
     return run.predictions(on, workspace.task)
@@ -69,18 +69,18 @@ def test_ids(workspace: Workspace) -> tuple[str, ...]:
     return tuple(load_official(ChallengeFolder.open(workspace.data, workspace.task)).test_ids)
 
 
-def run_sources(workspace: Workspace, config: Mapping[str, Any]) -> dict[str, Source]:
+def run_sources(workspace: Workspace, record: ModelRecord) -> dict[str, Source]:
     """Returns where the frames of each slot of a run come from.
 
     Raises:
         AbawkitError: A store is gone, has another signature, or lacks a shard.
     """
-    system = System.model_validate(config["definition"])
+    system = System.model_validate(record.definition)
     sources: dict[str, Source] = {}
-    for slot, folder in config["features"].items():
+    for slot, folder in record.features.items():
         wanted = system.slots[slot]
-        store = FeatureStore.open(workspace.features / wanted.modality / folder)
-        expected = config["signatures"][slot]
+        store = FeatureStore.open(workspace.features / folder)
+        expected = record.signatures[slot]
         if store.spec.signature != expected:
             raise AbawkitError(
                 f"the {wanted.modality} features are not those that the run was trained on",
@@ -94,17 +94,17 @@ def run_sources(workspace: Workspace, config: Mapping[str, Any]) -> dict[str, So
     return sources
 
 
-def predict_table(path: Path, config: Mapping[str, Any], clips: ClipData, task: Task, device: str) -> pd.DataFrame:
-    """Returns the prediction table of the clips (see :mod:`abawkit.runs.run`), indexed by id.
+def predict_table(path: Path, record: ModelRecord, clips: ClipData, task: Task, device: str) -> pd.DataFrame:
+    """Returns the prediction table of the clips (see :mod:`abawkit.runs.predictions`), indexed by id.
 
     Args:
         path: The run's folder, for its model file.
-        config: The run's ``config.json``.
+        record: The run's ``config.json``.
         clips: Features, and the truth where it is known.
         task: The challenge track.
         device: Where to compute.
     """
-    network, stages = load_run_model(path / "model.safetensors", config, len(task.targets))
+    network, stages = load_run_model(path / "model.safetensors", record, len(task.targets))
     for model in (network, *stages.values()):
         if model is not None:
             model.to(device)
@@ -126,12 +126,12 @@ def predict_table(path: Path, config: Mapping[str, Any], clips: ClipData, task: 
             for slot, stage in stages.items():
                 keep("" if network is None else f"{slot}:", stage(batch.inputs).prediction)
             if network is not None:
-                for slot in config["inputs"]:
+                for slot in record.inputs:
                     keep(f"without-{slot}:", network(inputs, without=slot).prediction)
     values = {prefix: np.concatenate(parts) for prefix, parts in blocks.items()}
     if clips.truth is not None:
         values = {"truth.": clips.truth.cpu().numpy().astype(np.float64), **values}
-    return _table(values, clips, task, list(config["inputs"]))
+    return _table(values, clips, task, list(record.inputs))
 
 
 def encoded(network: Network, inputs: Inputs) -> Inputs:

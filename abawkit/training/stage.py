@@ -24,6 +24,7 @@ from abawkit.models.encoders.encoder import dtype_of
 from abawkit.models.network import Network
 from abawkit.optim.optimizer import adamw, parameter_groups
 from abawkit.progress import Progress
+from abawkit.runs.records import StageSummary
 from abawkit.systems.schema import FUSION
 from abawkit.training.batches import ClipData
 from abawkit.training.checkpoint import load_state, load_weights, save_weights
@@ -46,7 +47,7 @@ class Stage:
     """
 
     weights: Mapping[str, Tensor]
-    summary: Mapping[str, Any]
+    summary: StageSummary
     history: list[Row] = field(default_factory=list)
 
 
@@ -75,7 +76,9 @@ def slot_stage(work: Work, slot: str, progress: Progress, tracking: Tracking = U
     network = Network(work.system.network(slot, work.inputs, len(work.task.targets)))
     load_state(network, weights, folder / "model.safetensors")
     rows = pd.read_csv(folder / "history.csv").to_dict("records")
-    stage = Stage(weights, written["summary"], [{str(key): value for key, value in row.items()} for row in rows])
+    stage = Stage(
+        weights, StageSummary(**written["summary"]), [{str(key): value for key, value in row.items()} for row in rows]
+    )
     progress.say(f"{slot}: {in_words(stage.summary)}, stages/{folder.name}")
     tracking.rows(stage.history)  # those of a stage that was trained before: the run's curves are complete
     return stage
@@ -94,7 +97,7 @@ def _train_slot(
     fitted, network = fit_stage(work, slot, signature, train, valid, folder, progress, tracking=tracking)
     save_weights(folder / "model.safetensors", network.state_dict())
     write_history(folder / "history.csv", fitted.history)
-    write_json(folder / "stage.json", {"record": record, "summary": summary_of(fitted)})
+    write_json(folder / "stage.json", {"record": record, "summary": summary_of(fitted).to_json()})
     (folder / "state.pt").unlink(missing_ok=True)
 
 
@@ -217,21 +220,21 @@ def with_frozen(side: ClipData, network: Network, device: str) -> ClipData:
     return replace(side, ready=ready)
 
 
-def summary_of(fitted: Fit) -> dict[str, Any]:
+def summary_of(fitted: Fit) -> StageSummary:
     """Returns what ``metrics.json`` says of a stage; a refit's has no score."""
     best = fitted.best_score if np.isfinite(fitted.best_score) else None
-    return {"epochs": len(fitted.history), "best_epoch": fitted.best_epoch + 1, "best_score": best}
+    return StageSummary(epochs=len(fitted.history), best_epoch=fitted.best_epoch + 1, best_score=best)
 
 
-def in_words(summary: Mapping[str, Any]) -> str:
+def in_words(summary: StageSummary) -> str:
     """Returns a stage's result for people.
 
-    >>> in_words({"epochs": 12, "best_epoch": 2, "best_score": 0.25})
+    >>> in_words(StageSummary(epochs=12, best_epoch=2, best_score=0.25))
     'validation r 0.2500 (epoch 2)'
     """
-    if summary["best_score"] is None:
-        return f"{summary['epochs']} epochs replayed"
-    return f"validation r {summary['best_score']:.4f} (epoch {summary['best_epoch']})"
+    if summary.best_score is None:
+        return f"{summary.epochs} epochs replayed"
+    return f"validation r {summary.best_score:.4f} (epoch {summary.best_epoch})"
 
 
 def write_history(path: Path, history: Sequence[Row]) -> None:

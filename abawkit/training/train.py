@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 
 from abawkit.errors import UsageError
 from abawkit.progress import SILENT, Progress
+from abawkit.runs.records import TrainedRecord
 from abawkit.runs.run import Run
 from abawkit.systems.loader import load_system
 from abawkit.systems.schema import System
@@ -106,13 +107,12 @@ def refit(workspace: Workspace, parent: Run, *, progress: Progress = SILENT) -> 
         UsageError: ``parent`` is an ensemble, imported, or itself a refit.
         AbawkitError: Its split or its features are not those that it was trained on, or the training failed.
     """
-    if parent.config["kind"] != "run" or parent.parent is not None:
+    record = parent.record
+    if not isinstance(record, TrainedRecord) or parent.parent is not None:
         raise UsageError("only a run that was trained here can be refitted", got=parent.name, todo="abawkit runs list")
-    config = parent.config
-    system = System.model_validate(config["definition"])
-    request = Request(
-        workspace, system, config["split"], config["seed"], config["features"], allow_lite=True, parent=parent.name
-    )
+    system = System.model_validate(record.definition)
+    features = {slot: store.partition("/")[2] for slot, store in record.features.items()}
+    request = Request(workspace, system, record.split, record.seed, features, allow_lite=True, parent=parent.name)
     (run,) = _trained([request], progress)
     return run
 

@@ -6,15 +6,24 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
 
-from abawkit.fileio import digest_json, locked, storage_errors, write_json
+from abawkit.fileio import digest_json, locked, storage_errors
 from abawkit.metrics import score
 from abawkit.progress import Progress
-from abawkit.runs.run import write_predictions
+from abawkit.runs.predictions import write_predictions
+from abawkit.runs.records import (
+    METRICS,
+    ClipIds,
+    MissingRecord,
+    ParentScores,
+    RunMetrics,
+    SideScores,
+    StageSummary,
+    TrainedRecord,
+)
 from abawkit.training.batches import load_clips
 from abawkit.training.checkpoint import save_run_model
 from abawkit.training.environment import describe
@@ -45,46 +54,46 @@ def deterministic() -> Iterator[None]:
         torch.set_num_threads(before[1])
 
 
-def run_folder(work: Work) -> tuple[Path, str, dict[str, Any]]:
+def run_folder(work: Work) -> tuple[Path, str, TrainedRecord]:
     """Returns a run's folder, its signature, and its record, before it is trained."""
-    config = _config(work)
-    signature = digest_json({"config": config, "version": TRAINING_VERSION})
+    record = _record(work)
+    signature = digest_json({"config": record.identity(), "version": TRAINING_VERSION})
     system = work.system.name.replace("/", "-")
     name = f"{system}-{work.split.name}-s{work.request.seed}-{signature[:8]}"
-    return work.workspace.runs / (name if work.parent is None else f"refit-{name}"), signature, config
+    return work.workspace.runs / (name if work.parent is None else f"refit-{name}"), signature, record
 
 
-def _config(work: Work) -> dict[str, Any]:
-    config = {
-        "kind": "run",
-        "format": 2,
-        "task": work.task.name,
-        "system": work.system.name,
-        "split": work.split.name,
-        "seed": work.request.seed,
-        "ratio": work.system.ratio,
-        "definition": work.system.to_json(),
-        "inputs": work.inputs,
-        "stages": {slot: digest_json(work.stage_record(slot))[:12] for slot in work.system.unimodal},
-        "features": {slot: source.store.path.name for slot, source in work.sources.items()},
-        "signatures": {slot: source.store.spec.signature for slot, source in work.sources.items()},
-        "missing": {
-            "policy": "zero" if work.system.fusion is None else work.system.fusion.missing,
-            "dropped": dict(work.dropped),
-        },
-        "subject_safe": work.split.subject_safe,
-        "simulated": any(source.store.spec.simulated for source in work.sources.values()),
-    }
-    if work.parent is not None:
-        config |= {"parent": work.parent.name, "scorable": False}
-    return config
+def _record(work: Work) -> TrainedRecord:
+    stores = {slot: source.store for slot, source in work.sources.items()}
+    policy = "zero" if work.system.fusion is None else work.system.fusion.missing
+    record = TrainedRecord(
+        kind="run",
+        format=2,
+        task=work.task.name,
+        system=work.system.name,
+        split=work.split.name,
+        seed=work.request.seed,
+        ratio=work.system.ratio,
+        definition=work.system.to_json(),
+        inputs=work.inputs,
+        stages={slot: digest_json(work.stage_record(slot))[:12] for slot in work.system.unimodal},
+        features={slot: f"{store.spec.modality}/{store.path.name}" for slot, store in stores.items()},
+        signatures={slot: store.spec.signature for slot, store in stores.items()},
+        missing=MissingRecord(policy=policy, dropped=dict(work.dropped)),
+        subject_safe=work.split.subject_safe,
+        subject_note=work.split.note,
+        simulated=any(store.spec.simulated for store in stores.values()),
+    )
+    if work.parent is None:
+        return record
+    return record.model_copy(update={"parent": work.parent.name, "scorable": False})
 
 
 def train_run(request: Request, progress: Progress) -> Path:
     """Trains one run, with those of its stages that are not trained yet, and returns its folder."""
     work = prepare(request)
-    path, signature, config = run_folder(work)
-    if (path / "metrics.json").exists():
+    path, signature, record = run_folder(work)
+    if (path / METRICS).exists():
         progress.say(f"{path.name} is already finished")
         return path
     settings = work.workspace.settings.training
@@ -92,11 +101,10 @@ def train_run(request: Request, progress: Progress) -> Path:
     shown = {"system": work.system.name, "split": work.split.name, "seed": request.seed}
     shown |= work.system.training.model_dump(mode="json")
     with locked(path, "training this run"), storage_errors(path), tracked(trackers, path, shown, progress) as tracking:
-        # The words are not part of the signature: other words make no other run.
-        write_json(path / "config.json", config | {"subject_note": work.split.note})
+        record.write(path)
         stores = {slot: source.store for slot, source in work.sources.items()}
-        write_json(path / "env.json", describe(path, work.device, stores, work.split))
-        write_json(path / "clips.json", {"train": work.split.train.ids, "valid": work.split.valid.ids})
+        describe(path, work.device, stores, work.split).write(path)
+        ClipIds(train=work.split.train.ids, valid=work.split.valid.ids).write(path)
         log = Log(progress, path / "train.log")
         if any(work.dropped.values()):
             gone = ", ".join(f"{count} of {side}" for side, count in work.dropped.items())
@@ -110,28 +118,30 @@ def train_run(request: Request, progress: Progress) -> Path:
             final, network = final_stage(work, path, signature, stages, log, tracking)
             summaries[work.system.final] = final.summary
         save_run_model(path / "model.safetensors", network, {slot: stage.weights for slot, stage in stages.items()})
-        _finish(work, path, config, summaries, log)
+        _finish(work, path, record, summaries, log)
     return path
 
 
-def _finish(work: Work, path: Path, config: dict[str, Any], summaries: dict[str, Any], log: Log) -> None:
+def _finish(work: Work, path: Path, record: TrainedRecord, stages: dict[str, StageSummary], log: Log) -> None:
     """Predicts with the trained run and writes its scores."""
-    metrics: dict[str, Any] = {"scores": {}, "stages": summaries}
+    metrics = RunMetrics(scores={}, stages=stages)
     valid = work.valid_clips(list(work.sources))
     if valid is not None:
-        table = predict_table(path, config, valid, work.task, work.device)
+        table = predict_table(path, record, valid, work.task, work.device)
         write_predictions(path / "predictions" / "valid.csv", table)
         prediction = table[list(work.task.targets)].to_numpy(np.float64)
-        metrics["scores"]["valid"] = score(work.task, work.split.valid.values, prediction).to_json()
+        scores = SideScores.of(score(work.task, work.split.valid.values, prediction))
+        metrics = metrics.model_copy(update={"scores": {"valid": scores}})
     if work.parent is not None:
-        metrics["parent"] = {"run": work.parent.name, "scores": work.parent.metrics["scores"]}
-    _predict_test(work, path, config, log)
+        scored = ParentScores(run=work.parent.name, scores=work.parent.metrics.scores)
+        metrics = metrics.model_copy(update={"parent": scored})
+    _predict_test(work, path, record, log)
     # Last: with this file the run is finished. The training state is not needed any more then.
-    write_json(path / "metrics.json", metrics)
+    metrics.write(path)
     (path / "state.pt").unlink(missing_ok=True)
 
 
-def _predict_test(work: Work, path: Path, config: dict[str, Any], log: Log) -> None:
+def _predict_test(work: Work, path: Path, record: TrainedRecord, log: Log) -> None:
     """Predicts the test clips that are there now; those that come later are ``abawkit predict``'s."""
     ids = test_ids(work.workspace)
     stores = [source.store for source in work.sources.values()]
@@ -141,7 +151,7 @@ def _predict_test(work: Work, path: Path, config: dict[str, Any], log: Log) -> N
         todo = f"{'; '.join(makers)}; then: abawkit predict {path.name} --on test"
         log.say(f"{len(absent)} of {len(ids)} test clips have no features yet: {todo}")
     elif ids:
-        table = predict_table(path, config, load_clips(work.sources, ids), work.task, work.device)
+        table = predict_table(path, record, load_clips(work.sources, ids), work.task, work.device)
         write_predictions(path / "predictions" / "test.csv", table)
 
 

@@ -114,7 +114,7 @@ class Work:
         how, system = self.system.training, self.system
         schedule, epochs = how.schedule, system.epochs(stage)
         if self.parent is not None:
-            best = self.parent.metrics["stages"][stage]["best_epoch"]
+            best = self.parent.metrics.stages[stage].best_epoch
             rates = tuple(row["lr"] for row in self.parent.history(stage)[:best])
             schedule, epochs = Replay(rates), len(rates)
         return FitPlan(
@@ -259,7 +259,7 @@ def _all_labelled(request: Request, split: Split, sources: Mapping[str, Source],
     if set(split.train.ids) != parent.train_ids or set(split.valid.ids) != set(parent.valid_ids):
         raise AbawkitError("the split is not the one that the run was trained on", path=split.folder, todo=todo)
     for slot, source in sources.items():
-        if source.store.spec.signature != parent.config["signatures"][slot]:
+        if source.store.spec.signature != parent.model.signatures[slot]:
             modality = source.store.spec.modality
             message = f"the {modality} features are not those that the run was trained on"
             raise AbawkitError(message, path=source.store.path, todo=todo)

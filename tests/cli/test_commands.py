@@ -107,6 +107,24 @@ def test_human_output(predicted_copy: Path) -> None:
 
 
 @pytest.mark.parametrize(
+    ("arguments", "choices"),
+    [
+        (["predict", "F1", "--on", "dev"], "'valid', 'test'"),
+        (["evaluate", "F1", "--on", "train"], "'valid', 'test'"),
+        (["runs", "compare", "F1", "F4", "--on", "dev"], "'valid', 'test'"),
+        (["ensemble", "--method", "median"], "'zmean', 'rank'"),
+        (["resplit", "--strategy", "other"], "'random', 'stratified'"),
+    ],
+)
+def test_a_choice_that_does_not_exist_is_refused_with_the_others(
+    trained_copy: Path, arguments: list[str], choices: str
+) -> None:
+    result = run(trained_copy, *arguments)
+    assert result.exit_code == 2 and f"Invalid value for '{arguments[-2]}'" in result.stderr
+    assert f"'{arguments[-1]}' is not one of" in result.stderr and choices in result.stderr
+
+
+@pytest.mark.parametrize(
     ("arguments", "code", "words"),
     [
         (["train", "--system", "F9"], 2, "unknown system"),
@@ -122,7 +140,6 @@ def test_human_output(predicted_copy: Path) -> None:
         (["extract", "--model", "smell=x"], 2, "no model for this modality"),
         (["extract", "--preset", "paper", "--modality", "vision"], 1, "facebook/dinov2-base"),
         (["predict", "nope"], 2, "no such run"),
-        (["predict", "F1", "--on", "dev"], 2, "unknown side"),
         (["predict", "ensemble"], 2, "no model of its own"),
         (["evaluate", "F1", "--on", "test"], 2, "--labels"),
         (["evaluate", "F1", "--on", "test", "--labels", "absent.csv"], 3, "absent.csv"),

@@ -64,13 +64,13 @@ def test_a_fold_set_is_trained_and_combined_out_of_fold(tmp_path: Path) -> None:
     assert list(found["members"]) == ["F1 3fold-s42", "F2 3fold-s42"]
     ensemble = Run.open(Path(found["run"]))
     assert len(ensemble.valid_ids) == TRAIN + VALID and not ensemble.train_ids
-    runs = {name: Run.open(workspace.runs / name) for name in ensemble.config["members"]}
+    runs = {name: Run.open(workspace.runs / name) for name in ensemble.record.members}
     for system, expected in found["members"].items():
-        held = [each for each in runs.values() if f"{each.config['system']} 3fold-s42" == system]
+        held = [each for each in runs.values() if f"{each.record.system} 3fold-s42" == system]
         assert len(held) == (6 if system.startswith("F1") else 3)
         truth, values = [], []
         for index in (1, 2, 3):
-            seeds = [each for each in held if each.config["split"].endswith(f"-{index}")]
+            seeds = [each for each in held if each.record.split.endswith(f"-{index}")]
             tables = [each.predictions("valid", EMI) for each in seeds]
             assert all(not each.train_ids & set(tables[0].ids) for each in seeds)
             values.append(np.mean([table.of(tables[0].ids) for table in tables], axis=0))
@@ -80,9 +80,7 @@ def test_a_fold_set_is_trained_and_combined_out_of_fold(tmp_path: Path) -> None:
     weights = json.loads((ensemble.path / "weights.json").read_text())
     standard = np.zeros((TEST, 6))
     for place, name in enumerate(weights["members"]):
-        mean = np.mean(
-            [runs[each].predictions("test", EMI).of(test.ids) for each in ensemble.config["averaged"][name]], 0
-        )
+        mean = np.mean([runs[each].predictions("test", EMI).of(test.ids) for each in ensemble.record.averaged[name]], 0)
         standard += (mean - np.array(weights["mean"][place])) / np.array(weights["std"][place]) / 2
     assert [np.corrcoef(a, b)[0, 1] for a, b in zip(standard.T, test.values.T, strict=True)] == pytest.approx([1.0] * 6)
     plain = run(tmp_path, "ensemble")
@@ -115,13 +113,13 @@ def test_a_refit_predicts_the_test_clips_in_its_parents_place(tmp_path: Path, mo
     assert made.train_ids == other.train_ids
     assert made.predictions("valid", EMI).table.equals(other.predictions("valid", EMI).table)
     assert not np.allclose(made.predictions("test", EMI).values, other.predictions("test", EMI).values)
-    assert refit.name in made.config["members"] and str(parent) in made.config["members"]
-    names = made.config["members"]
+    assert refit.name in made.record.members and str(parent) in made.record.members
+    names = made.record.members
     tests = {name: Run.open(workspace.runs / name).predictions("test", EMI) for name in names}
     ids = made.predictions("test", EMI).ids
     again = combined(workspace, made, {name: one.of(ids) for name, one in tests.items()})
     assert again == pytest.approx(made.predictions("test", EMI).values), "its record says how to make it again"
-    first = next(each.name for each in list_runs(workspace) if each.config["system"] == "F1")
+    first = next(each.name for each in list_runs(workspace) if each.record.system == "F1")
     assert record(tmp_path, "ensemble", first, refit.name, "--method", "nnls")["run"] == found["run"]
     both = record(tmp_path, "ensemble", first, str(parent), refit.name, "--method", "nnls")
     assert both["run"] == found["run"], "a parent and its refit are one member"

@@ -32,7 +32,7 @@ def test_extract_train_and_submit(fresh: Path, tmp_path: Path) -> None:
     assert again.exit_code == 0 and '"extracted": 0' in again.stdout and '"extracted": 7' not in again.stdout
     assert run(fresh, "train", "--system", "F1").exit_code == 0
     run_ = find_run(Workspace.open(fresh, environ={}), "F1")
-    assert run_.config["inputs"]["audio"] == DIM
+    assert run_.model.inputs["audio"] == DIM
     (fresh / "features" / "motion").mkdir(exist_ok=True)
     missing = run(fresh, "train", "--system", "F2")
     assert missing.exit_code == 2 and "there are no motion features" in missing.stderr

@@ -110,7 +110,7 @@ def test_show(fresh: Path, groups: Path, monkeypatch: pytest.MonkeyPatch) -> Non
         (["--folds", "3", "--exact"], "folds have no ratio to choose"),
         (["--folds", "0"], "too few folds"),
         (["--folds", "61"], "too few clips that may be held out"),
-        (["--strategy", "best"], "unknown strategy"),
+        (["--strategy", "best"], "'random', 'stratified'"),
         (["--ratio", "2:1", "--free"], "2:1 is the organisers' own split"),
         (["--name", "official"], "kept for the organisers' split"),
     ],
@@ -150,3 +150,10 @@ def test_the_words_travel_with_the_runs(predicted_copy: Path) -> None:
     for path in (predicted_copy / "runs").glob("F4*/config.json"):
         assert json.loads(path.read_text())["subject_note"] == words
     assert json.loads((predicted_copy / "x.csv.json").read_text())["subject_note"] == words
+
+
+def test_the_strategies_are_those_of_the_library() -> None:
+    from abawkit.cli import splits
+    from abawkit.data.splits import pool
+
+    assert splits.Strategy == pool.Strategy

@@ -14,6 +14,7 @@ import pytest
 from abawkit.errors import AbawkitError
 from abawkit.features.store import FeatureStore, list_stores
 from abawkit.fileio import locked
+from abawkit.runs.records import ModelRecord
 from abawkit.systems.loader import load_system
 from abawkit.training.predict import run_sources
 from abawkit.workspace import Workspace
@@ -92,11 +93,11 @@ def assert_every_reader_names_the_shard(folder: Path, store: FeatureStore) -> No
     for command, code in exits.items():
         result = run(folder, *command)
         assert (result.exit_code, said in " ".join(result.output.split())) == (code, True), result.output
-    record = {
-        "features": {"text": store.path.name},
-        "signatures": {"text": store.spec.signature},
-        "definition": load_system("F1").to_json(),
-    }
+    record = ModelRecord.model_construct(
+        features={"text": f"text/{store.path.name}"},
+        signatures={"text": store.spec.signature},
+        definition=load_system("F1").to_json(),
+    )
     with pytest.raises(AbawkitError, match=said):
         run_sources(Workspace.open(folder, environ={}), record)  # what `predict` reads with
 

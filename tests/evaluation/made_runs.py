@@ -10,7 +10,10 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from abawkit.challenge import EMI
-from abawkit.runs.run import Run, write_predictions
+from abawkit.features.spec import Modality
+from abawkit.runs.predictions import write_predictions
+from abawkit.runs.records import ClipIds, MissingRecord, RunMetrics, TrainedRecord
+from abawkit.runs.run import Run
 from abawkit.workspace import Workspace
 
 
@@ -56,16 +59,20 @@ def make_run(
     seed: int = 42,
     train: Sequence[str] = (),
     extra: dict[str, Any] | None = None,
-    stages: dict[str, str] | None = None,
+    stages: dict[Modality, str] | None = None,
 ) -> Run:
     path = workspace.runs / name
     (path / "predictions").mkdir(parents=True)
-    config = {"kind": "run", "system": system, "split": split, "seed": seed, "task": EMI.name, "stages": stages or {}}
-    (path / "config.json").write_text(json.dumps(config | {"subject_safe": True}))
-    (path / "clips.json").write_text(json.dumps({"train": list(train), "valid": list(ids)}))
+    record = TrainedRecord(
+        kind="run", format=1, task=EMI.name, system=system, split=split, seed=seed, ratio="2:1", definition={},
+        stages=stages or {}, features={}, signatures={}, inputs={}, subject_safe=True,
+        missing=MissingRecord(policy="zero", dropped={}),
+    )  # fmt: skip
+    record.write(path)
+    ClipIds(train=tuple(train), valid=tuple(ids)).write(path)
     blocks = {"truth.": truth, "": prediction}
     columns = {prefix + t: values[:, e] for prefix, values in blocks.items() for e, t in enumerate(EMI.targets)}
     table = pd.DataFrame(columns | (extra or {}), index=pd.Index(ids, name=EMI.id_column))
     write_predictions(path / "predictions" / "valid.csv", table)
-    (path / "metrics.json").write_text(json.dumps({"scores": {}}))
+    RunMetrics(scores={}).write(path)
     return Run.open(path)

@@ -1,13 +1,11 @@
 """Ways to combine members, against closed forms."""
 
-import json
-
 import numpy as np
 import pytest
 from scipy.optimize import nnls
 
-from abawkit.evaluation.combine import METHODS, Fitted, correlations, fit
-from abawkit.evaluation.crossfit import Result, compare_methods, deal_folds, out_of_fold, simplest
+from abawkit.evaluation.combine import METHODS, Fitted, WeightsRecord, correlations, fit
+from abawkit.evaluation.crossfit import Result, assign_folds, compare_methods, out_of_fold, simplest
 from abawkit.metrics import pearson
 
 
@@ -99,7 +97,8 @@ def test_greedy_is_the_plain_loop_over_the_clips() -> None:
 def test_stored_statistics_predict_new_clips_on_the_label_scale(method: str) -> None:
     members, truth = drawn(1)
     fitted = fit(method, members, truth)
-    again = Fitted.from_json(json.loads(json.dumps(fitted.to_json())))
+    record = fitted.to_record([f"member {index}" for index in range(len(members))])
+    again = Fitted.from_record(WeightsRecord.model_validate_json(record.model_dump_json()))
     new, _ = drawn(2, clips=7)
     assert np.array_equal(again.predict(new), fitted.predict(new))
     made = fitted.predict(members)
@@ -122,17 +121,17 @@ def test_a_target_of_constant_truth_and_a_constant_member_spoil_nothing(method: 
 
 def test_folds_keep_groups_whole_and_are_even() -> None:
     groups = [f"g{i % 37}" for i in range(1000)]
-    folds = deal_folds(1000, 5, groups=groups)
+    folds = assign_folds(1000, 5, groups=groups)
     assert len({(group, fold) for group, fold in zip(groups, folds, strict=True)}) == 37
     assert np.ptp(np.bincount(folds)) <= 30 and len(np.unique(folds)) == 5
     with pytest.raises(ValueError, match="1 groups"):
-        deal_folds(3, groups=["a"] * 3)
+        assign_folds(3, groups=["a"] * 3)
 
 
 @pytest.mark.parametrize("method", METHODS)
 def test_a_clip_has_no_part_in_its_own_out_of_fold_prediction(method: str) -> None:
     members, truth = drawn()
-    folds = deal_folds(600, 5)
+    folds = assign_folds(600, 5)
     before = out_of_fold(method, members, truth, folds)
     held = folds == 2
     truth[held] = truth[held][::-1]
@@ -144,7 +143,7 @@ def test_a_clip_has_no_part_in_its_own_out_of_fold_prediction(method: str) -> No
 
 def test_the_standard_error_is_that_of_a_bootstrap_and_the_simplest_method_within_it_is_kept() -> None:
     members, truth = drawn(4, clips=900)
-    folds = deal_folds(900)
+    folds = assign_folds(900)
     results = {one.method: one for one in compare_methods(members, truth, folds)}
     first, second = (out_of_fold(name, members, truth, folds) for name in ("nnls", "best"))
     best = max(results, key=lambda name: results[name].score)
@@ -163,5 +162,5 @@ def test_the_standard_error_is_that_of_a_bootstrap_and_the_simplest_method_withi
 def test_weights_fitted_to_noise_score_nothing_out_of_fold() -> None:
     rng = np.random.default_rng(0)
     members, truth = rng.normal(size=(20, 200, 6)), rng.normal(size=(200, 6))
-    (found,) = compare_methods(members, truth, deal_folds(200), methods=["nnls"])
+    (found,) = compare_methods(members, truth, assign_folds(200), methods=["nnls"])
     assert found.optimistic > 0.15 and abs(found.score) < 0.1

@@ -12,12 +12,13 @@ from abawkit.challenge import EMI
 from abawkit.data.groups import write_groups
 from abawkit.errors import AbawkitError, UsageError
 from abawkit.evaluation.compare import shared_held_out
-from abawkit.evaluation.crossfit import compare_methods, deal_folds
+from abawkit.evaluation.crossfit import assign_folds, compare_methods
 from abawkit.evaluation.ensemble import ensemble
 from abawkit.evaluation.members import find_members
 from abawkit.metrics import score
 from abawkit.report.weights import write_weights
-from abawkit.runs.run import Run, write_predictions
+from abawkit.runs.predictions import write_predictions
+from abawkit.runs.run import Run
 from abawkit.workspace import Workspace
 from tests.evaluation.made_runs import clip_ids, drawn_labels, make_fold, make_run, make_workspace
 
@@ -38,26 +39,26 @@ def made_members(root: Path) -> tuple[Workspace, list[Run]]:
 def test_seeds_are_one_member_and_the_reported_score_is_the_cross_fitted_one(tmp_path: Path) -> None:
     workspace, runs = made_members(tmp_path)
     made = ensemble(workspace, runs, method="nnls")
-    assert made.config["averaged"]["F1 official"] == ["F1-s1", "F1-s2"] and len(made.metrics["weights"]) == 3
-    row = next(one for one in made.metrics["methods"] if one["method"] == "nnls")
-    assert made.metrics["scores"]["valid"]["mean_pearson"] == pytest.approx(row["cross_fitted"], abs=1e-3)
+    assert made.record.averaged["F1 official"] == ["F1-s1", "F1-s2"] and len(made.metrics.weights) == 3
+    row = next(one for one in made.metrics.methods if one.method == "nnls")
+    assert made.metrics.scores["valid"].mean_pearson == pytest.approx(row.cross_fitted, abs=1e-3)
     predictions = made.predictions("valid", EMI)
     assert predictions.truth is not None
-    assert score(EMI, predictions.truth, predictions.values).primary < row["optimistic"]
-    assert [one["method"] for one in made.metrics["methods"]][:3] == ["best", "mean", "zmean"]
-    assert set(made.metrics["without"]) == set(made.metrics["weights"])
-    assert made.metrics["without"]["F1 official"] < row["cross_fitted"] - 0.1
-    assert np.diag(made.metrics["correlations"]) == pytest.approx(np.ones(3))
-    assert set(json.loads((made.path / "weights.json").read_text())["members"]) == set(made.metrics["weights"])
+    assert score(EMI, predictions.truth, predictions.values).primary < row.optimistic
+    assert [one.method for one in made.metrics.methods][:3] == ["best", "mean", "zmean"]
+    assert set(made.metrics.without) == set(made.metrics.weights)
+    assert made.metrics.without["F1 official"] < row.cross_fitted - 0.1
+    assert np.diag(made.metrics.correlations) == pytest.approx(np.ones(3))
+    assert set(json.loads((made.path / "weights.json").read_text())["members"]) == set(made.metrics.weights)
     assert write_weights(made, tmp_path / "w.png").read_bytes().startswith(b"\x89PNG")
 
 
 def test_auto_keeps_one_of_the_table_and_an_ensemble_can_be_a_member(tmp_path: Path) -> None:
     workspace, runs = made_members(tmp_path)
     inner = ensemble(workspace, runs[:3], method="auto")
-    assert inner.metrics["method"] in {one["method"] for one in inner.metrics["methods"]}
+    assert inner.metrics.method in {one.method for one in inner.metrics.methods}
     outer = ensemble(workspace, [inner, runs[3]], method="ridge")
-    assert inner.name in outer.config["members"] and outer.train_ids == inner.train_ids
+    assert inner.name in outer.record.members and outer.train_ids == inner.train_ids
     assert shared_held_out([outer]) == tuple(clip_ids(100, COUNT))
 
 
@@ -94,13 +95,13 @@ def test_out_of_fold_runs_cover_all_clips(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match=r"share only 0[\s\S]*--oof"):
         ensemble(workspace)
     made = ensemble(workspace, runs, oof=True, method="nnls")
-    assert made.valid_ids == tuple(ids) and not made.train_ids and len(made.metrics["weights"]) == 2
+    assert made.valid_ids == tuple(ids) and not made.train_ids and len(made.metrics.weights) == 2
     assert made.known_ids("test") == frozenset(ids), "every clip trained most of what predicts the test clips"
     others = [
         make_run(workspace, f"F{i}-x", ids, truth, truth + rng.normal(size=truth.shape), system=f"F{i}") for i in (1, 2)
     ]
-    assert list(ensemble(workspace).config["members"]) == [run.name for run in others], "those on folds are left out"
-    assert set(ensemble(workspace, oof=True).config["members"]) == {run.name for run in runs}
+    assert list(ensemble(workspace).record.members) == [run.name for run in others], "those on folds are left out"
+    assert set(ensemble(workspace, oof=True).record.members) == {run.name for run in runs}
     path = runs[0].path / "clips.json"
     path.write_text(json.dumps(json.loads(path.read_text()) | {"valid": list(runs[0].valid_ids[1:])}))
     runs[0] = Run.open(runs[0].path)
@@ -128,7 +129,7 @@ def test_runs_of_one_system_that_differ_in_more_than_the_seed_are_no_seeds(tmp_p
     ids, truth = clip_ids(100, COUNT), drawn_labels(COUNT)
     third = changed(
         make_run(workspace, "F1-s3", ids, truth, truth + 0.1, system="F1", seed=3),
-        definition=other.config["definition"],
+        definition=other.model.definition,
     )
     fourth = make_run(workspace, "F1-s4", ids, truth, truth + 0.1, system="F1", seed=4)
     names = [member.name for member in find_members(workspace, [runs[0], other, third, fourth])[0]]
@@ -173,9 +174,9 @@ def test_clips_of_a_group_are_in_one_fold_of_the_cross_fitting(tmp_path: Path) -
     write_groups(tmp_path / "groups.csv", EMI, dict(zip(ids, keys, strict=True)), "subject")
     made = ensemble(workspace, runs, method="nnls", folds=4, groups=tmp_path / "groups.csv")
     values = np.stack([member.of(ids) for member in find_members(workspace, runs)[0]])
-    expected = compare_methods(values, truth, deal_folds(COUNT, 4, groups=keys), groups=keys)
-    assert [one["cross_fitted"] for one in made.metrics["methods"]] == pytest.approx([one.score for one in expected])
-    assert made.metrics["by_group"] and made.metrics["folds"] == 4
+    expected = compare_methods(values, truth, assign_folds(COUNT, 4, groups=keys), groups=keys)
+    assert [one.cross_fitted for one in made.metrics.methods] == pytest.approx([one.score for one in expected])
+    assert made.metrics.by_group and made.metrics.folds == 4
 
 
 def test_refits_that_cannot_stand_for_their_parents(tmp_path: Path) -> None:
@@ -198,7 +199,7 @@ def test_refits_that_cannot_stand_for_their_parents(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="at least two runs"):
         ensemble(workspace, [first, runs[0]])
     made = ensemble(workspace, [first, *runs], method="best")
-    assert made.config["refits"] == {"F1-s1": "refit-a"} and made.config["averaged"]["F1 official"] == [
+    assert made.record.refits == {"F1-s1": "refit-a"} and made.record.averaged["F1 official"] == [
         "refit-a",
         "F1-s2",
     ]

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from abawkit.evaluation.combine import METHODS, fit
-from abawkit.evaluation.crossfit import compare_methods, deal_folds, simplest
+from abawkit.evaluation.crossfit import assign_folds, compare_methods, simplest
 from abawkit.metrics import pearson
 
 Array = NDArray[np.float64]
@@ -59,7 +59,7 @@ def measure(
         world = World(np.random.default_rng(one))
         members, truth = world.draw(clips, epochs=epochs)
         test_members, test_truth = world.draw(TEST)
-        results = compare_methods(members, truth, deal_folds(clips), methods=methods)
+        results = compare_methods(members, truth, assign_folds(clips), methods=methods)
         row = {
             result.method: (
                 result.score,

@@ -13,7 +13,7 @@ from abawkit.evaluation.bootstrap import interval
 from abawkit.evaluation.compare import rank, shared_held_out
 from abawkit.evaluation.ensemble import ensemble
 from abawkit.evaluation.scores import evaluate
-from abawkit.runs.run import Run, find_run, list_runs
+from abawkit.runs.run import Ensemble, Run, find_run, list_runs
 from abawkit.workspace import Workspace
 
 
@@ -76,7 +76,7 @@ def test_the_interval_is_the_loop_written_out() -> None:
 
 
 def test_runs_are_ranked_on_what_they_share(workspace: Workspace) -> None:
-    runs = [run for run in list_runs(workspace) if not run.is_ensemble]
+    runs = [run for run in list_runs(workspace) if not isinstance(run, Ensemble)]
     shared = shared_held_out(runs)
     f4 = find_run(workspace, "F4")
     assert set(shared) == set(f4.valid_ids)  # F4's side is part of F1's
@@ -89,8 +89,8 @@ def test_runs_are_ranked_on_what_they_share(workspace: Workspace) -> None:
 
 
 def test_an_ensemble_is_the_mean_of_its_standardised_members(workspace: Workspace) -> None:
-    (made,) = [run for run in list_runs(workspace) if run.is_ensemble]
-    members = [Run.open(workspace.runs / name) for name in made.config["members"]]
+    (made,) = [run for run in list_runs(workspace) if isinstance(run, Ensemble)]
+    members = [Run.open(workspace.runs / name) for name in made.record.members]
     shared = shared_held_out(members)
     assert made.valid_ids == shared and not made.train_ids & set(shared)
     assert made.train_ids == members[0].train_ids | members[1].train_ids
@@ -113,7 +113,8 @@ def test_ensembles_that_cannot_be(workspace: Workspace) -> None:
     strict = Workspace.open(workspace.root, environ={}, overrides={"submit.min_shared": 50})
     with pytest.raises(UsageError, match="share only 12 held-out clips"):
         ensemble(strict, [f1, f4])
-    assert ensemble(workspace, [f4, f1]).name == ensemble(workspace, [f1, f4]).name
+    names = [ensemble(workspace, pair, method="zmean").name for pair in ([f4, f1], [f1, f4])]
+    assert names[0] == names[1]
 
 
 def test_members_must_have_predicted_the_same_test_clips(predicted_copy: Path) -> None:
@@ -133,13 +134,13 @@ def test_members_must_have_predicted_the_same_test_clips(predicted_copy: Path) -
 def test_a_prediction_file_that_is_not_ours(predicted_copy: Path, text: str) -> None:
     run = find_run(Workspace.open(predicted_copy, environ={}), "F1")
     (run.path / "predictions" / "valid.csv").write_text(text)
-    with pytest.raises(AbawkitError, match="no prediction file of ours"):
+    with pytest.raises(AbawkitError, match="is not a prediction file"):
         run.predictions("valid", EMI)
 
 
 def test_finding_runs(workspace: Workspace) -> None:
-    assert find_run(workspace, "F1").config["system"] == "F1"
-    assert find_run(workspace, str(find_run(workspace, "F4").path)).config["system"] == "F4"
+    assert find_run(workspace, "F1").record.system == "F1"
+    assert find_run(workspace, str(find_run(workspace, "F4").path)).record.system == "F4"
     with pytest.raises(UsageError, match="several runs"):
         find_run(workspace, "F")
     for name in ("nope", "../../etc"):

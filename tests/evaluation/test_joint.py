@@ -1,11 +1,11 @@
-"""Moments of folds together against those of the clips themselves, and fits from them against the plain formulas."""
+"""Moments of folds merge against those of the clips themselves, and fits from them against the plain formulas."""
 
 import numpy as np
 import pytest
 
 from abawkit.evaluation.combine import METHODS, fit
-from abawkit.evaluation.crossfit import compare_methods, deal_folds, out_of_fold
-from abawkit.evaluation.joint import joint, together
+from abawkit.evaluation.crossfit import assign_folds, compare_methods, out_of_fold
+from abawkit.evaluation.joint import joint, merge
 from abawkit.metrics import is_constant, pearson
 
 
@@ -19,7 +19,7 @@ def drawn(clips: int = 300) -> tuple[np.ndarray, np.ndarray]:
 def test_moments_of_uneven_folds_are_those_of_all_their_clips() -> None:
     members, truth = drawn()
     folds = np.random.default_rng(1).choice(5, 300, p=[0.5, 0.3, 0.15, 0.04, 0.01])
-    found = together([joint(members[:, folds == fold], truth[folds == fold]) for fold in (0, 2, 3, 4)])
+    found = merge([joint(members[:, folds == fold], truth[folds == fold]) for fold in (0, 2, 3, 4)])
     rows, target = members[:, folds != 1], truth[folds != 1]
     assert found.count == len(target)
     assert found.mean == pytest.approx(np.concatenate([rows.mean(axis=1), target.mean(axis=0)[None]]), rel=1e-13)
@@ -35,11 +35,11 @@ def test_what_is_constant_in_some_folds_only_is_seen_to_be() -> None:
     folds = np.arange(300) % 3
     truth[folds != 0, 0], truth[folds == 0, 0] = 0.1, 1e6  # nothing may be left of the fold that is not used
     members[1, folds != 0, 2] = 1 / 3
-    found = together([joint(members[:, folds == fold], truth[folds == fold]) for fold in (1, 2)])
+    found = merge([joint(members[:, folds == fold], truth[folds == fold]) for fold in (1, 2)])
     expected = np.vstack([[is_constant(one[folds != 0]) for one in members], is_constant(truth[folds != 0])])
     assert np.array_equal(found.flat, expected) and found.flat.sum() == 2
     apart = [joint(np.full((1, 4, 1), value), np.zeros((4, 1))) for value in (0.0, 1e-3)]
-    assert not together(apart).flat[0, 0]  # constant in each fold, but not in both
+    assert not merge(apart).flat[0, 0]  # constant in each fold, but not in both
 
 
 @pytest.mark.parametrize("method", METHODS)
@@ -67,7 +67,7 @@ def test_a_fit_from_moments_is_that_of_the_clips(method: str) -> None:
 @pytest.mark.parametrize("method", METHODS)
 def test_cross_fitting_from_moments_is_that_of_the_clips(method: str) -> None:
     members, truth = drawn()
-    folds = deal_folds(300, 7)
+    folds = assign_folds(300, 7)
     expected = np.empty_like(truth)
     for fold in range(7):
         held = folds == fold

@@ -14,7 +14,8 @@ from abawkit.errors import AbawkitError, UsageError
 from abawkit.evaluation.bootstrap import PAIRED_RESAMPLES
 from abawkit.evaluation.paired import compare
 from abawkit.metrics import score
-from abawkit.runs.run import Run, write_predictions
+from abawkit.runs.predictions import write_predictions
+from abawkit.runs.run import Run
 from abawkit.workspace import Workspace
 from tests.evaluation.made_runs import clip_ids, drawn_labels, make_run, make_workspace
 
@@ -119,7 +120,7 @@ def test_groups_widen_what_is_compared(workspace: Workspace) -> None:
     path = workspace.root / "who.csv"
     write_groups(path, EMI, {clip: f"p{index // 10}" for index, clip in enumerate(IDS)})
     found = compare(workspace, runs, groups=path)
-    assert found.drawn.words.startswith("by 20 subjects") and found.systems[0].score.units == 20
+    assert found.resampling.words.startswith("by 20 subjects") and found.systems[0].score.units == 20
     assert found.to_json()["groups"]["path"] == str(path)
 
 

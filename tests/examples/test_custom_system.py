@@ -18,7 +18,7 @@ def test_it_is_trained_at_once_with_auxiliary_heads(tmp_path: Path) -> None:
     root = random_workspace(tmp_path).root
     workspace = Workspace.open(root, environ={}, overrides={"training.epochs": 3})
     run = train(workspace, EXAMPLE)
-    assert list(run.metrics["stages"]) == ["joint"] and len(run.history("joint")) == 3
+    assert list(run.metrics.stages) == ["joint"] and len(run.history("joint")) == 3
     system = load_system(EXAMPLE)
     assert system.training.ema == 0.99 and [term.on for term in system.loss("joint")][2:] == ["text", "audio"]
     weights = load_weights(run.path / "model.safetensors")

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from safetensors.numpy import load_file, save_file
 
+from abawkit.challenge import SIDES
 from abawkit.data.splits.resplit import resplit
 from abawkit.errors import AbawkitError
 from abawkit.evaluation.ensemble import ensemble
@@ -17,7 +18,7 @@ from abawkit.features.spec import FeatureSpec
 from abawkit.features.store import FeatureStore
 from abawkit.features.writer import open_for_writing
 from abawkit.jobs.verify_submission import Verified, verify_submission
-from abawkit.runs.run import SIDES, Run, find_run
+from abawkit.runs.run import Run, find_run
 from abawkit.submission.write import submit
 from abawkit.training.predict import predict
 from abawkit.training.train import refit, train
@@ -34,7 +35,7 @@ def give_weights(workspace: Workspace, run: Run) -> Run:
     Whatever is made again is made by the model, so what it predicts cannot be drawn: it predicts with these weights.
     """
     path = run.path / "model.safetensors"
-    rng = np.random.default_rng(list(f"{run.config['system']} {run.config['seed']} {bool(run.parent)}".encode()))
+    rng = np.random.default_rng(list(f"{run.record.system} {run.record.seed} {bool(run.parent)}".encode()))
     weights = {}
     for name, values in sorted(load_file(path).items()):
         size = 1 / np.sqrt(values.shape[-1]) if values.ndim > 1 else 0.1
@@ -85,7 +86,7 @@ def test_it_is_made_again_byte_for_byte(workspace: Workspace, file: str, runs: i
     found = verify_submission(workspace, workspace.root / file)
     assert found.ok and found.same and found.changes == () and found.versions == {}
     assert len(found.members) == runs and all(one.values == 72 and one.differ == 0 for one in found.members.values())
-    assert found.apart is not None and (found.apart.values, found.apart.largest) == (72, 0)
+    assert found.values is not None and (found.values.values, found.values.largest) == (72, 0)
     assert {path: path.read_bytes() for path in workspace.runs.rglob("*") if path.is_file()} == before
 
 
@@ -186,6 +187,18 @@ def bad_weights(workspace: Workspace) -> None:
     path.write_text(json.dumps({"method": "ridge", "members": ["F1 official"]}))
 
 
+def misfit_weights(workspace: Workspace) -> None:
+    path = find_run(workspace, json.loads((workspace.root / "inner.csv.json").read_text())["run"]).path / "weights.json"
+    record = json.loads(path.read_text())
+    path.write_text(json.dumps(record | {"slope": record["slope"][:-1]}))
+
+
+def foreign_member(workspace: Workspace) -> None:
+    path = find_run(workspace, json.loads((workspace.root / "inner.csv.json").read_text())["run"]).path / "weights.json"
+    record = json.loads(path.read_text())
+    path.write_text(json.dumps(record | {"members": ["F9", *record["members"][1:]]}))
+
+
 def no_run(workspace: Workspace) -> None:
     shutil.rmtree(find_run(workspace, "F5").path)
 
@@ -221,11 +234,13 @@ CANNOT = None
         (no_split, ["split"], "split official: this is not a split", 0),
         (other_split, ["split"], "split official has other clips or labels", 0),
         (other_weights, ["weights"], "weights.json of ensemble", 1),
-        (bad_weights, ["predictions", "weights"], "is damaged", CANNOT),
+        (bad_weights, ["predictions", "weights"], "has no 'mean'", CANNOT),
+        (misfit_weights, ["predictions", "weights"], "members or targets do not agree", CANNOT),
+        (foreign_member, ["predictions", "weights"], "names an unknown member", CANNOT),
         (no_run, ["predictions", "run"], "run F5", CANNOT),
         (saved_predictions, ["predictions", "saved"], "the saved predictions of F5", 0),
         (one_more_clip, ["clips"], "1 clips that are test clips now are not in the file (00072)", 0),
-        (one_clip_less, ["clips"], "1 clips in the file are no test clips now (00060)", 0),
+        (one_clip_less, ["clips"], "1 clips in the file are not test clips now (00060)", 0),
     ],
     ids=lambda value: getattr(value, "__name__", ""),
 )
@@ -236,9 +251,9 @@ def test_every_difference_is_named(
     found = verify_submission(workspace, workspace.root / "inner.csv")
     assert not found.ok and kinds(found) == named
     assert any(words in change.message for change in found.changes), found.changes
-    assert (found.apart is None) == (differ is None)
-    if found.apart is not None and differ is not None:
-        assert (found.apart.differ >= differ) if differ else (found.apart.differ == 0)
+    assert (found.values is None) == (differ is None)
+    if found.values is not None and differ is not None:
+        assert (found.values.differ >= differ) if differ else (found.values.differ == 0)
 
 
 def test_what_cannot_be_made_again_is_told(workspace: Workspace) -> None:
@@ -252,8 +267,8 @@ def test_what_cannot_be_made_again_is_told(workspace: Workspace) -> None:
 def test_how_many_values_differ_and_where(workspace: Workspace) -> None:
     edit_cell(workspace)
     found = verify_submission(workspace, workspace.root / "inner.csv")
-    assert found.apart is not None and (found.apart.differ, found.apart.values) == (1, 72)
-    assert found.apart.largest == pytest.approx(0.5) and found.apart.where == "Amusement of 00062"
+    assert found.values is not None and (found.values.differ, found.values.values) == (1, 72)
+    assert found.values.largest == pytest.approx(0.5) and found.values.where == "Amusement of 00062"
     result = abawkit(workspace.root, "submit", "--verify", "inner.csv")
     assert "not the same: 1 of 72 values differ, by 0.5 at most (Amusement of 00062)" in result.stdout
     record = json.loads(abawkit(workspace.root, "submit", "--verify", "inner.csv", "--json").stdout)
@@ -285,8 +300,8 @@ def test_rounding_is_within_the_tolerance(workspace: Workspace) -> None:
     cells[1] = f"{float(cells[1]) + (0.0001 if float(cells[1]) < 0.5 else -0.0001):.4f}"
     path.write_text("\n".join([lines[0], ",".join(cells), *lines[2:]]) + "\n")
     found = verify_submission(workspace, path)
-    assert not found.same and found.apart is not None and found.apart.differ == 0 and kinds(found) == ["file"]
-    assert found.apart.largest == pytest.approx(1e-4)
+    assert not found.same and found.values is not None and found.values.differ == 0 and kinds(found) == ["file"]
+    assert found.values.largest == pytest.approx(1e-4)
     nudged_model(workspace)
     result = abawkit(workspace.root, "submit", "--verify", "inner.csv")
     assert "byte for byte" in result.stdout or "is rounding" in result.stdout

@@ -100,7 +100,7 @@ def test_what_a_person_reads_first(tmp_path: Path) -> None:
     write_findings_page(tmp_path / "page.html", report_of(2))
     text = " ".join(Page(tmp_path / "page.html").text.split())
     for words in (
-        "1 error has to be mended",
+        "1 error has to be fixed",
         "1 error 2 warnings 1 for information",
         "Folder /data/emi Challenge Hume-ABAW Emotional Mimicry Intensity Level quick: names and label files",
         "Layout two label files raw",
@@ -113,12 +113,12 @@ def test_what_a_person_reads_first(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("codes", "left_out", "verdict"),
     [
-        ([], 0, "Nothing to mend"),
-        (["F105"], 0, "Nothing to mend"),
+        ([], 0, "Nothing to fix"),
+        (["F105"], 0, "Nothing to fix"),
         ([], 4, "No errors"),
         (["M301"], 0, "No errors, 1 warning"),
         (["M301"] * 1200, 0, "No errors, 1,200 warnings"),
-        (["M301", "L209", "L209"], 0, "2 errors have to be mended"),
+        (["M301", "L209", "L209"], 0, "2 errors have to be fixed"),
     ],
 )
 def test_the_verdict(tmp_path: Path, codes: list[str], left_out: int, verdict: str) -> None:

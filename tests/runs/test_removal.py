@@ -88,3 +88,10 @@ def test_what_another_process_works_on_is_left_alone(workspace: Workspace) -> No
         with pytest.raises(AbawkitError, match="another process"):
             remove(find_removable(workspace, ["F1"]))
     assert (workspace.runs / "F1-official-s1-aa" / "metrics.json").exists()
+
+
+def test_an_empty_name_is_not_the_only_run(workspace: Workspace) -> None:
+    remove(find_removable(workspace, ["F4"]))
+    for name in ("", "/", "."):
+        with pytest.raises(UsageError, match="no such run"):
+            find_removable(workspace, [name])

@@ -1,6 +1,5 @@
 """A workspace of runs with drawn predictions of validation and test clips, made without media, models or training."""
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -9,7 +8,10 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from abawkit.challenge import EMI
-from abawkit.runs.run import Run, write_predictions
+from abawkit.metrics import score
+from abawkit.runs.predictions import write_predictions
+from abawkit.runs.records import ClipIds, ParentScores, RunMetrics, SideScores
+from abawkit.runs.run import Run
 from abawkit.workspace import Workspace
 from tests.evaluation.made_runs import clip_ids, drawn_labels, make_run
 
@@ -64,11 +66,10 @@ def make_refit(workspace: Workspace, parent: Run, test: NDArray[np.float64], num
     """Makes a refit of the run and returns it."""
     path = workspace.runs / f"refit-{parent.name}"
     path.mkdir()
-    config = parent.config | {"parent": parent.name, "scorable": False, "seed": number}
-    (path / "config.json").write_text(json.dumps(config))
-    (path / "clips.json").write_text(json.dumps({"train": VALID_IDS, "valid": []}))
-    scores = {"valid": {"mean_pearson": 0.3, "n": VALID}}
-    (path / "metrics.json").write_text(json.dumps({"scores": {}, "parent": {"run": parent.name, "scores": scores}}))
+    parent.record.model_copy(update={"parent": parent.name, "scorable": False, "seed": number}).write(path)
+    ClipIds(train=tuple(VALID_IDS), valid=()).write(path)
+    scores = SideScores.of(score(EMI, TRUTH, predicted(TRUTH, 1, 2.0)))
+    RunMetrics(scores={}, parent=ParentScores(run=parent.name, scores={"valid": scores})).write(path)
     run = Run.open(path)
     write_test(run, test)
     return run

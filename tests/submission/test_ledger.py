@@ -45,7 +45,7 @@ def test_a_sixth_is_refused(workspace: Workspace) -> None:
     assert len(read_ledger(workspace)) == 5
     assert note_sent(workspace, workspace.submissions / "2.csv", score=0.5) == (5, 5)
     assert note_sent(workspace, workspace.submissions / "5.csv", force=True) == (6, 5)
-    with pytest.raises(UsageError, match="no such submission"):
+    with pytest.raises(UsageError, match="this submission does not exist"):
         note_sent(workspace, workspace.submissions / "absent.csv")
 
 

@@ -14,6 +14,7 @@ from abawkit.challenge import EMI
 from abawkit.errors import AbawkitError, UsageError
 from abawkit.evaluation.ensemble import ensemble
 from abawkit.metrics import pearson, score
+from abawkit.runs.records import ImportRecord
 from abawkit.runs.run import list_runs
 from abawkit.submission.candidates import find_candidates
 from abawkit.submission.ledger import note_sent
@@ -119,7 +120,7 @@ def test_seeds_are_one_entry(workspace: Workspace) -> None:
     assert any("nearly the same" in why for why in again.left_out.values())
 
 
-def test_a_refit_stands_with_its_parents_score(workspace: Workspace) -> None:
+def test_a_refit_takes_its_parents_score(workspace: Workspace) -> None:
     parent = make_entry(workspace, "F1-official-s1-a", system="F1", seed=1, number=1, noise=1.5)
     make_entry(workspace, "F1-official-s2-a", system="F1", seed=2, number=2, noise=4.0)
     make_entry(workspace, "F2-official-s1-a", system="F2", seed=3, number=1, noise=5.0)
@@ -128,14 +129,14 @@ def test_a_refit_stands_with_its_parents_score(workspace: Workspace) -> None:
     (refit,) = (one for one in found.proposals if one.name == made.name)
     own = score(EMI, TRUTH, parent.predictions("valid", EMI).of(VALID_IDS)).primary
     assert refit.parents == (parent.name,) and refit.score.value == pytest.approx(own), "not that of both seeds"
-    assert f"stands with that of {parent.name}" in refit.reason and refit.commands[0].startswith("abawkit submit --run")
+    assert f"takes that of {parent.name}" in refit.reason and refit.commands[0].startswith("abawkit submit --run")
     candidates = {one.name: one for one in find_candidates(workspace).found}
     tests = [run.predictions("test", EMI).of(TEST_IDS) for run in (made, parent)]
     assert candidates[made.name].agrees == pytest.approx(float(pearson(*tests).mean()))
     assert candidates["F1 official"].agrees == 1
     make_refit(workspace, make_entry(workspace, "F9-other-s1-a", rows=slice(0, 10)), predicted(HIDDEN, 12, 1.5))
     left = propose(workspace).left_out
-    assert "no candidate" in left["refit-F9-other-s1-a"] and "shares 10 held-out clips" in left["F9-other-s1-a"]
+    assert "not a candidate" in left["refit-F9-other-s1-a"] and "shares 10 held-out clips" in left["F9-other-s1-a"]
 
 
 def test_refits_of_several_seeds_are_one_entry(workspace: Workspace) -> None:
@@ -201,7 +202,7 @@ def test_what_says_nearly_the_same_is_left_out(workspace: Workspace) -> None:
     found = propose(workspace)
     assert names(found) == ["F1-official-s1-a", "F3-official-s1-a"]
     why = found.left_out["F2-official-s1-a"]
-    assert why.startswith("it says nearly the same as F1-official-s1-a (r .99")
+    assert why.startswith("it is nearly the same as F1-official-s1-a (r .99")
     assert len(found.more) == 3 and any("--refit F1-official-s1-a" in line for line in found.more)
     assert any("abawkit ensemble" in line for line in found.more)
 
@@ -215,7 +216,7 @@ def test_what_was_sent_is_not_proposed_again(workspace: Workspace) -> None:
     note_sent(workspace, made.path)
     found = propose(workspace)
     assert names(found) == ["F3-official-s1-a"] and found.sent == (1, 5)
-    assert found.left_out["F1-official-s1-a"] == "it says nearly the same as one.csv, which was sent (r 1.000)"
+    assert found.left_out["F1-official-s1-a"] == "it is nearly the same as one.csv, which was sent (r 1.000)"
     made.path.write_text(render(EMI, TEST_IDS, HIDDEN))  # another file under that name
     assert len(propose(workspace).proposals) == 2
 
@@ -229,7 +230,8 @@ def test_what_cannot_be_submitted_is_named(workspace: Workspace) -> None:
     (none.path / "predictions" / "test.csv").unlink()
     write_test(some, HIDDEN[:-3], TEST_IDS[:-3])
     write_test(flat, np.full((TEST, 6), 0.5))
-    (untold.path / "config.json").write_text(json.dumps(untold.config | {"kind": "import", "scorable": False}))
+    shared = untold.model.model_dump(exclude={"kind", "stages", "missing"})
+    ImportRecord(**shared | {"kind": "import", "split": None, "scorable": False}, files={}).write(untold.path)
     found = propose(workspace)
     assert names(found) == [whole.name] and len(found.left_out) == 4
     assert found.left_out[none.name].endswith(f"abawkit predict {none.name} --on test")

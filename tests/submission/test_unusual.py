@@ -11,7 +11,7 @@ from abawkit.data.labels import load_official
 from abawkit.errors import AbawkitError, FindingsError
 from abawkit.layout.folder import ChallengeFolder
 from abawkit.runs.run import find_run
-from abawkit.submission.form import Examined, examine, official_test_ids
+from abawkit.submission.form import Submitted, examine, official_test_ids
 from abawkit.submission.unusual import (
     Reference,
     compare_earlier,
@@ -28,7 +28,7 @@ from tests.submission.made_entries import TEST_IDS, entry_workspace
 IDS = [f"{number:05d}" for number in range(12660, 12960)]
 
 
-def made(values: np.ndarray, path: Path = Path("team.csv")) -> Examined:
+def made(values: np.ndarray, path: Path = Path("team.csv")) -> Submitted:
     return examine(render(EMI, IDS, values).encode(), path, EMI, IDS)
 
 
@@ -37,7 +37,7 @@ def drawn(seed: int) -> np.ndarray:
     return np.clip(np.random.default_rng(seed).normal(0.12, 0.08, (len(IDS), 6)), 0, 1)
 
 
-def codes(found: Examined) -> list[tuple[str, str | None]]:
+def codes(found: Submitted) -> list[tuple[str, str | None]]:
     return [(finding.code, finding.message.split(" is ")[0]) for finding in found.report.findings]
 
 
@@ -91,10 +91,10 @@ def test_earlier_files(tmp_path: Path) -> None:
     assert [one.path.name for one in found_near] == ["a.csv", "b.csv", "c.csv", "d.csv"]
     assert found_near[0].same and found_near[0].r == pytest.approx(1)
     assert not found_near[1].same and 0.98 < found_near[1].r < 1 and abs(found_near[2].r) < 0.2
-    assert found_near[3].problem == "it is no submission"
+    assert found_near[3].problem == "it is not a submission"
     assert [finding.message for finding in found.report.findings] == [
         "it has the same values as a.csv",
-        "it says nearly the same as b.csv",
+        "it is nearly the same as b.csv",
     ]
 
 
@@ -180,15 +180,15 @@ def test_the_command(predicted_copy: Path) -> None:
     (predicted_copy / "submissions" / "first.csv").write_bytes(path.read_bytes())
     result = abawkit(predicted_copy, "check", "submissions/team.csv")
     assert result.exit_code == 0 and "same values as first.csv" in result.stdout
-    assert "the same values as first.csv: a shot for no news" in result.stdout
+    assert "the same values as first.csv: the entry would teach nothing new" in result.stdout
     record = json.loads(abawkit(predicted_copy, "check", "submissions/team.csv", "--json").stdout)
     assert record["about"]["earlier"][0]["same"] is True
     path.write_bytes(b"\xef\xbb\xbf" + path.read_bytes())
     assert abawkit(predicted_copy, "check", "submissions/team.csv").exit_code == 3
     result = abawkit(predicted_copy, "check", "submissions/team.csv", "--fix")
-    assert result.exit_code == 0 and "byte-order mark taken away" in result.stdout
+    assert result.exit_code == 0 and "byte-order mark removed" in result.stdout
     record = json.loads(abawkit(predicted_copy, "check", "submissions/team.csv", "--fix", "--json").stdout)
-    assert record["fixed"]["changes"] == ["byte-order mark taken away"]
+    assert record["fixed"]["changes"] == ["byte-order mark removed"]
 
 
 def test_submit_tells_how_near_earlier_files_are(predicted_copy: Path) -> None:
@@ -196,13 +196,15 @@ def test_submit_tells_how_near_earlier_files_are(predicted_copy: Path) -> None:
     assert abawkit(predicted_copy, "submit", "--run", "F1", "--out", "elsewhere/far.csv").exit_code == 0
     assert abawkit(predicted_copy, "submit", "--sent", "elsewhere/far.csv", "--score", "0.57").exit_code == 0
     assert abawkit(predicted_copy, "submit", "--run", "F4", "--out", "submissions/near.csv").exit_code == 0
-    arguments = ("submit", "--run", "F4", "--decimals", "3", "--out", "submissions/team.csv")
-    result = abawkit(predicted_copy, *arguments)
+    result = abawkit(predicted_copy, "submit", "--run", "F4", "--decimals", "3", "--out", "submissions/team.csv")
     assert result.exit_code == 0
     near, far = (line for line in result.stdout.splitlines() if "near.csv" in line or "far.csv" in line)
-    assert near.startswith("nearly the same as near.csv, r 1.000: a shot for little news")
+    assert near.startswith("nearly the same as near.csv, r 1.000: the entry would teach little")
     assert far.startswith("far.csv (sent; it scored 0.57): mean r ")
-    record = json.loads(abawkit(predicted_copy, *arguments, "--json").stdout)
+    again = abawkit(
+        predicted_copy, "submit", "--run", "F4", "--decimals", "3", "--out", "submissions/team.csv", "--json"
+    )
+    record = json.loads(again.stdout)
     assert [(Path(one["file"]).name, one["sent"], one["score"]) for one in record["earlier"]] == [
         ("near.csv", False, None),
         ("far.csv", True, "0.57"),

@@ -14,7 +14,8 @@ from hypothesis import strategies as st
 
 from abawkit.challenge import EMI
 from abawkit.errors import AbawkitError, FindingsError, UsageError
-from abawkit.runs.run import find_run, list_runs, write_predictions
+from abawkit.runs.predictions import write_predictions
+from abawkit.runs.run import Ensemble, find_run, list_runs
 from abawkit.submission.write import choose_run, render, submit
 from abawkit.workspace import Workspace
 from tests.submission.broken import text_of
@@ -36,8 +37,8 @@ def test_submitting(predicted_copy: Path) -> None:
     workspace = Workspace.open(predicted_copy, environ={})
     made = submit(workspace, Path("submissions/team.csv"))
     assert made.path == predicted_copy / "submissions" / "team.csv" and made.report.ok
-    (newest,) = [run for run in list_runs(workspace) if run.is_ensemble]
-    assert made.record["run"] == newest.name  # without --run: the newest ensemble
+    (newest,) = [run for run in list_runs(workspace) if isinstance(run, Ensemble)]
+    assert made.record.run == newest.name  # without --run: the newest ensemble
     record = json.loads((predicted_copy / "submissions" / "team.csv.json").read_text())
     assert {run["system"] for run in record["runs"]} == {"F1", "F4"} and record["rows"] == 12
     rows = list(csv.reader(made.path.read_text().splitlines()))
@@ -82,7 +83,7 @@ def test_test_clips_without_prediction_are_named(predicted_copy: Path) -> None:
 def test_without_an_ensemble_the_best_run_on_shared_clips(predicted_copy: Path) -> None:
     workspace = Workspace.open(predicted_copy, environ={})
     for run in list_runs(workspace):
-        if run.is_ensemble:
+        if isinstance(run, Ensemble):
             shutil.rmtree(run.path)
     best = max(list_runs(workspace), key=lambda run: _shared_score(workspace, run.name))
     assert choose_run(workspace).name == best.name
@@ -114,8 +115,8 @@ def test_decimals_and_clipping(predicted_copy: Path) -> None:
     made = submit(workspace, Path("three.csv"), run=run, decimals=3, int_ids=True)
     second = made.path.read_text().splitlines()[1].split(",")
     assert second[0] == str(int(run.predictions("test", EMI).ids[0])) and len(second[1]) == 5
-    assert made.record["clipped_values"] == outside >= 2
+    assert made.record.clipped_values == outside >= 2
     with pytest.raises(FindingsError, match="S509"):
         submit(workspace, Path("raw.csv"), run=run, clip=False)
     wide = replace(EMI, value_range=(-9.0, 9.0))
-    assert submit(replace(workspace, task=wide), Path("wide.csv"), run=run).record["clipped_values"] == 0
+    assert submit(replace(workspace, task=wide), Path("wide.csv"), run=run).record.clipped_values == 0

@@ -158,9 +158,9 @@ def test_a_fusion_file_predicts_as_the_authors_model(workspace: Workspace, tmp_p
     split = find_split(workspace, "2:1", "official")
     assert run.train_ids == set(split.train.ids) and run.valid_ids == split.valid.ids
     expected = score(workspace.task, split.valid.values, run.predictions("valid", workspace.task).values)
-    assert run.metrics["scores"]["valid"]["mean_pearson"] == pytest.approx(expected.mean_pearson)
-    assert run.metrics["files"] == {"best.pt": {"epoch": 12, "best_pearson": 0.4373}}
-    system = System.model_validate(run.config["definition"])
+    assert run.metrics.scores["valid"].mean_pearson == pytest.approx(expected.mean_pearson)
+    assert run.metrics.files["best.pt"].to_json() == {"epoch": 12, "best_pearson": 0.4373}
+    system = System.model_validate(run.model.definition)
     assert list(system.slots) == ["text", "audio", "vision", "motion"][: 4 if motion else 3]
     assert [slot.encoder.hidden for slot in system.slots.values()] == [HIDDEN, HIDDEN, HIDDEN, MOTION][
         : len(system.slots)
@@ -195,7 +195,7 @@ def test_the_other_columns_are_those_of_the_plain_form(workspace: Workspace, tmp
         expected = plain.head(embeddings, model.state_dict()).numpy()
     columns = [f"without-audio:{target}" for target in workspace.task.targets]
     np.testing.assert_allclose(table[columns], expected, rtol=0, atol=1e-6)
-    assert run.config["heads"] == ["text", "motion"]
+    assert run.model.heads == ["text", "motion"]
     missing = table["missing"].to_dict()
     assert any(missing.values())
     for clip, words in missing.items():
@@ -210,7 +210,7 @@ def test_a_stage_file_is_a_run_of_its_own(workspace: Workspace, tmp_path: Path, 
     state = dict(encoder.state_dict()) | {f"head.{key}": value for key, value in head.state_dict().items()}
     run = import_run(workspace, [saved(tmp_path / "stage.pt", state)], split="official")
     same(run, workspace, lambda batch: head(encoder(batch[modality])))
-    assert list(run.config["inputs"]) == [modality] and not run.config["fusion"]
+    assert list(run.model.inputs) == [modality] and run.model.definition["fusion"] is None
     assert evaluate(workspace, run).scores.n == 24
 
 
@@ -219,7 +219,7 @@ def test_without_its_split_a_run_predicts_but_is_not_scored(workspace: Workspace
     model = Fusion(False).eval()
     run = import_run(workspace, [saved(tmp_path / "b.pt", model.state_dict())])
     same(run, workspace, model)
-    assert run.metrics["scores"] == {} and not run.is_scorable
+    assert run.metrics.scores == {} and not run.is_scorable
     assert run.predictions("valid", workspace.task).truth is None
     labels = workspace.data / "valid_split.csv"
     for attempt in (
@@ -227,7 +227,7 @@ def test_without_its_split_a_run_predicts_but_is_not_scored(workspace: Workspace
         lambda: evaluate(workspace, run, "test", labels=labels),
         lambda: ensemble(workspace, [known, run]),
     ):
-        with pytest.raises(AbawkitError, match="without saying on which split") as caught:
+        with pytest.raises(AbawkitError, match="without the name of the split") as caught:
             attempt()
         assert "--split NAME" in str(caught.value)
     with pytest.raises(UsageError, match="at least two runs"):  # it is no member by default
@@ -235,13 +235,13 @@ def test_without_its_split_a_run_predicts_but_is_not_scored(workspace: Workspace
     (run.path / "predictions" / "valid.csv").unlink()
     assert predict(workspace, run, "valid").truth is None
     record = submit(workspace, tmp_path / "team.csv", run=run).record
-    assert record["valid"] is None and record["rows"] == 12
-    assert submit(workspace, tmp_path / "other.csv").record["run"] == known.name
+    assert record.valid is None and record.rows == 12
+    assert submit(workspace, tmp_path / "other.csv").record.run == known.name
 
 
 def test_the_split_is_the_users_word_and_guards_its_clips(workspace: Workspace, tmp_path: Path) -> None:
     run = import_run(workspace, [saved(tmp_path / "a.pt", Fusion(False).state_dict())], split="official")
-    assert "the word of whoever imported it" in run.config["origin"] and run.config["split"] == "official"
+    assert "the word of whoever imported it" in run.record.origin and run.record.split == "official"
     other = import_run(workspace, [saved(tmp_path / "b.pt", Fusion(True).state_dict())], split="official")
     combined = ensemble(workspace, [run, other])
     assert evaluate(workspace, combined).scores.n == 24 and combined.train_ids == run.train_ids
@@ -367,7 +367,7 @@ def test_scores_that_numpy_1_or_2_saved(workspace: Workspace, tmp_path: Path, co
     with zipfile.ZipFile(path) as old, zipfile.ZipFile(tmp_path / "x.pt", "w") as new:
         for entry in old.infolist():
             new.writestr(entry, re.sub(rb"numpy\._?core", core.encode(), old.read(entry)))
-    assert import_run(workspace, [tmp_path / "x.pt"]).metrics["files"]["x.pt"]["best_pearson"] == 0.4373
+    assert import_run(workspace, [tmp_path / "x.pt"]).metrics.files["x.pt"].best_pearson == 0.4373
 
 
 def test_a_score_far_from_the_files_own_is_said(workspace: Workspace, tmp_path: Path) -> None:
@@ -384,9 +384,7 @@ def test_a_score_far_from_the_files_own_is_said(workspace: Workspace, tmp_path: 
     state = Fusion(False).state_dict()
     run = import_run(workspace, [saved(tmp_path / "a.pt", state)], split="official", progress=far)
     assert len(far.said) == 1 and "the file says 0.4373" in far.said[0]
-    torch.save(
-        {"model_state_dict": state, "best_pearson": run.metrics["scores"]["valid"]["mean_pearson"]}, tmp_path / "b.pt"
-    )
+    torch.save({"model_state_dict": state, "best_pearson": run.metrics.scores["valid"].mean_pearson}, tmp_path / "b.pt")
     import_run(workspace, [tmp_path / "b.pt"], split="official", progress=near)
     assert near.said == []
 
@@ -398,7 +396,7 @@ def test_half_precision_and_views_are_read(workspace: Workspace, tmp_path: Path)
     halves = {key: value.half() for key, value in model.state_dict().items()}
     halves["audio_encoder.proj.1.weight"] = halves["audio_encoder.proj.1.weight"].T.contiguous().T
     run = import_run(workspace, [saved(tmp_path / "half.pt", halves)])
-    assert list(run.metrics["files"]) == ["half.pt"]
+    assert list(run.metrics.files) == ["half.pt"]
     same(run, workspace, model)
 
 
@@ -414,11 +412,11 @@ def test_the_command(workspace: Workspace, tmp_path: Path) -> None:
     words = " ".join(untold.stdout.split())
     assert untold.exit_code == 0 and "score: none (it is not known on which clips it was trained)" in words
     shown = abawkit(root, "runs", "show", Path(record["run"]).name)
-    assert shown.exit_code == 0 and "itself says: validation r 0.4373" in shown.stdout
+    assert shown.exit_code == 0 and "itself records: validation r 0.4373" in shown.stdout
     listed = abawkit(root, "runs", "list")
-    assert listed.exit_code == 0 and "not told" in listed.stdout and "official" in listed.stdout
+    assert listed.exit_code == 0 and "not known" in listed.stdout and "official" in listed.stdout
     name = next(path.name for path in workspace.runs.glob("imported-untold-*"))
     refused = abawkit(root, "evaluate", name)
-    assert refused.exit_code == 1 and "without saying on which split" in refused.output
+    assert refused.exit_code == 1 and "without the name of the split" in refused.output
     assert abawkit(root, "runs", "import", "stage.pt", "fusion.pt", "other.pt").exit_code == 2
     assert abawkit(root, "submit", "--run", name, "--out", "team.csv").exit_code == 0

@@ -54,9 +54,7 @@ def test_a_run_has_everything_that_later_steps_need(trained: Path) -> None:
     assert not run.train_ids & set(run.valid_ids)
     truth, prediction = (table[[f"{p}{t}" for t in workspace.task.targets]].to_numpy(float) for p in ("truth.", ""))
     again = score(workspace.task, truth, prediction).to_json()
-    assert run.metrics["scores"]["valid"]["pearson"] == pytest.approx(
-        json.loads(json.dumps(again))["pearson"], nan_ok=True
-    )
+    assert run.metrics.scores["valid"].pearson == pytest.approx(json.loads(json.dumps(again))["pearson"], nan_ok=True)
     missing = table["missing"].str.contains("text")
     assert missing.any() == bool((table["frames.text"] == 0).any())
     history = pd.read_csv(run.path / "history.csv")
@@ -226,15 +224,15 @@ def test_lite_features_are_not_for_the_official_data(extracted_copy: Path) -> No
     workspace = Workspace.open(extracted_copy, environ={}, task=task)
     with pytest.raises(UsageError, match="too weak for the leaderboard"):
         train(workspace, "F1")
-    assert train(workspace, "F1", allow_lite=True).config["system"] == "F1"
+    assert train(workspace, "F1", allow_lite=True).record.system == "F1"
 
 
 def test_overrides_are_recorded_and_make_another_run(trained_copy: Path) -> None:
     workspace = Workspace.open(trained_copy, environ={}, overrides={"training.lr": 3e-3})
     run = train(workspace, "F1")
-    assert run.config["definition"]["training"]["lr"] == 3e-3
+    assert run.model.definition["training"]["lr"] == 3e-3
     assert run.name != find_run(Workspace.open(trained_copy, environ={}), run.name).path.parent.name
-    assert len([r for r in list_runs(workspace) if r.config["system"] == "F1"]) == 2
+    assert len([r for r in list_runs(workspace) if r.record.system == "F1"]) == 2
 
 
 class Heard:
@@ -282,5 +280,5 @@ def test_the_encoders_rate_in_fusion_is_a_share_of_the_base_rate(trained_copy: P
     for name, value in weights.items():
         if name.startswith("audio_encoder."):
             assert torch.equal(value, weights[f"stage.audio.{name}"])
-    base = find_run(Workspace.open(trained_copy, environ={}), "F4").config["definition"]["training"]
+    base = find_run(Workspace.open(trained_copy, environ={}), "F4").model.definition["training"]
     assert base["encoder_lr_scale"] == 0.05

@@ -69,7 +69,7 @@ def test_short_names_and_paths_are_recorded_and_followed(workspace: Workspace) -
         "training.motion_epochs": 2, "training.fusion_epochs": 1, "slots.audio.encoder.dropout": 0.3,
     }  # fmt: skip
     run = train(Workspace.open(workspace.root, environ={}, overrides=values), "F2")
-    system = System.model_validate(run.config["definition"])
+    system = System.model_validate(run.model.definition)
     how, fusion = system.training, system.fusion
     assert fusion is not None
     assert (how.lr, how.encoder_lr_scale, how.weight_decay, how.clip_norm) == (1e-3, 0.1, 0.02, 0.5)
@@ -86,13 +86,13 @@ def test_trainings_side_by_side_equal_each_alone(tmp_path: Path) -> None:
     together = opened(random_workspace(tmp_path / "a").root, training__workers=2)
     alone = opened(random_workspace(tmp_path / "b").root, training__workers=1)
     runs = train_many(together, ["F1", "F2"], seeds=[5, 6, 7])
-    assert [(run.config["system"], run.config["seed"]) for run in runs] == [
+    assert [(run.record.system, run.record.seed) for run in runs] == [
         (system, seed) for system in ("F1", "F2") for seed in (5, 6, 7)
     ]
     for run in runs:
-        assert files(train(alone, run.config["system"], seed=run.config["seed"])) == files(run)
+        assert files(train(alone, run.record.system, seed=run.record.seed)) == files(run)
     one, two = over_seeds(runs)
-    scores = [run.metrics["scores"]["valid"]["mean_pearson"] for run in runs[:3]]
+    scores = [run.metrics.scores["valid"].mean_pearson for run in runs[:3]]
     assert (one.system, one.seeds, one.clips) == ("F1", 3, VALID)
     assert one.mean == pytest.approx(np.mean(scores)) and one.deviation == pytest.approx(np.std(scores, ddof=1))
     assert two.stages["text"] == pytest.approx(one.stages["text"]), "the same stage"
@@ -121,11 +121,15 @@ def test_refit_replays_the_parent_on_all_labelled_clips(workspace: Workspace) ->
     made = refit(workspace, parent)
     assert made.name.startswith("refit-F2-") and made.parent == parent.name
     assert made.train_ids == parent.train_ids | set(parent.valid_ids) and made.valid_ids == ()
-    for stage, summary in parent.metrics["stages"].items():
-        rates = [row["lr"] for row in parent.history(stage)][: summary["best_epoch"]]
+    for stage, summary in parent.metrics.stages.items():
+        rates = [row["lr"] for row in parent.history(stage)][: summary.best_epoch]
         assert [row["lr"] for row in made.history(stage)] == rates, stage
-        assert made.metrics["stages"][stage] == {"epochs": len(rates), "best_epoch": len(rates), "best_score": None}
-    assert made.metrics["scores"] == {} and made.no_score.startswith("none (parent: ")
+        assert made.metrics.stages[stage].to_json() == {
+            "epochs": len(rates),
+            "best_epoch": len(rates),
+            "best_score": None,
+        }
+    assert made.metrics.scores == {} and made.no_score.startswith("none (parent: ")
     assert f"on {VALID} clips" in made.no_score
     assert len(made.predictions("test", workspace.task).ids) == len(parent.predictions("test", workspace.task).ids)
     assert not np.allclose(
@@ -158,7 +162,7 @@ def test_a_replay_of_the_rates_on_the_same_clips_is_the_stage(workspace: Workspa
     work = prepare(request)
     with deterministic():
         stage = slot_stage(work, "text", SILENT)
-        rates = tuple(row["lr"] for row in stage.history)[: stage.summary["best_epoch"]]
+        rates = tuple(row["lr"] for row in stage.history)[: stage.summary.best_epoch]
         signature = digest_json(work.stage_record("text"))
         plan = replace(work.plan("text", int(signature[:12], 16)), schedule=Replay(rates), epochs=len(rates))
         torch.manual_seed(plan.seed)
@@ -190,12 +194,12 @@ def test_clips_that_lack_a_modality(workspace: Workspace) -> None:
     zero = train(workspace, "F2")
     dropped = train(opened(workspace.root, fusion__missing="drop"), "F2")
     learned = train(opened(workspace.root, fusion__missing="token"), "F2")
-    assert zero.config["missing"] == {"policy": "zero", "dropped": {}}
-    assert dropped.config["missing"]["dropped"] == {side: len(clips) for side, clips in lacking.items()}
+    assert zero.record.missing.to_json() == {"policy": "zero", "dropped": {}}
+    assert dropped.record.missing.dropped == {side: len(clips) for side, clips in lacking.items()}
     assert dropped.train_ids == set(split.train.ids) - lacking["train"]
     assert set(dropped.valid_ids) == set(split.valid.ids) - lacking["valid"]
     assert "left out" in (dropped.path / "train.log").read_text()
-    assert zero.metrics["scores"]["valid"]["n"] == VALID and len(zero.train_ids) == TRAIN
+    assert zero.metrics.scores["valid"].n == VALID and len(zero.train_ids) == TRAIN
     token = load_weights(learned.path / "model.safetensors")["audio_token"]
     assert token.shape == (12,) and float(token.abs().max()) > 0
     assert "audio_token" not in load_weights(zero.path / "model.safetensors")
@@ -209,12 +213,12 @@ def test_reproduce_shows_what_was_trained(workspace: Workspace) -> None:
     found = reproduce(workspace, seeds=2)
     assert [row.system for row in found.systems] == ["F1", "F2", "F3", "F4", "F5"]
     assert [row.valid.paper for row in found.systems] == [0.4373, 0.4386, 0.4717, 0.4722, 0.44]
-    f2 = [run for run in found.runs if run.config["system"] == "F2"]
-    scores = [run.metrics["scores"]["valid"]["mean_pearson"] for run in f2]
+    f2 = [run for run in found.runs if run.record.system == "F2"]
+    scores = [run.metrics.scores["valid"].mean_pearson for run in f2]
     assert found.systems[1].valid.mean == pytest.approx(np.mean(scores))
     for row in found.modalities:
         assert row.scores["mean"].paper == TABLE_4[row.modality][0]
-        best = [run.metrics["stages"][row.modality]["best_score"] for run in f2]
+        best = [run.metrics.stages[row.modality].best_score for run in f2]
         assert row.scores["mean"].mean == pytest.approx(np.mean(best), abs=1e-6), row.modality
     assert set(found.claims()) == {"text above audio above vision above motion", "fusion (F2) above text alone"}
     before = {path: path.stat().st_mtime_ns for path in workspace.runs.rglob("*.safetensors")}

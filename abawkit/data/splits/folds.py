@@ -26,8 +26,10 @@ class Fold:
     split: str
 
 
-def fold_of(workspace: Workspace, split: str) -> Fold | None:
-    """Returns which fold a split is; None: it is none of a fold set, or is not there any more."""
+def fold_of(workspace: Workspace, split: str | None) -> Fold | None:
+    """Returns which fold a split is; None: it is not of a fold set, is not known, or is not there any more."""
+    if split is None:
+        return None
     folder = workspace.splits / split
     if not (folder / RECORD).is_file():
         return None

@@ -11,7 +11,8 @@ from abawkit.data.groups import Groups, read_groups
 from abawkit.data.splits.files import GROUPS, load_split
 from abawkit.errors import UsageError
 from abawkit.findings import Report
-from abawkit.runs.run import Run
+from abawkit.runs.records import METRICS, GroupsRecord
+from abawkit.runs.run import Ensemble, Run
 from abawkit.workspace import Workspace
 
 #: Fewer groups than this give a rough interval: the bootstrap's theory is one of many groups.
@@ -19,7 +20,7 @@ FEW_GROUPS = 30
 
 
 @dataclass(frozen=True)
-class Drawn:
+class Resampling:
     """What is resampled.
 
     Attributes:
@@ -42,9 +43,9 @@ class Drawn:
         if self.groups is None:
             return "by clip (clip-level, likely too narrow: clips share persons and seed videos)"
         grouped = self.units - self.ungrouped
-        alone = f" and {self.ungrouped} clip(s) without a group" if self.ungrouped else ""
+        others = f" and {self.ungrouped} clip(s) without a group" if self.ungrouped else ""
         few = f": few, so the interval is rough (fewer than {FEW_GROUPS})" if self.units < FEW_GROUPS else ""
-        return f"by {grouped} {self.groups.noun}{alone}{few}"
+        return f"by {grouped} {self.groups.noun}{others}{few}"
 
     @property
     def notes(self) -> list[str]:
@@ -56,15 +57,22 @@ class Drawn:
             for code, found in first.items()
         ]
 
-    def to_json(self) -> dict[str, Any] | None:
-        """Returns path, kind, proxy and digest of the groups; None when clips are drawn."""
+    @property
+    def record(self) -> GroupsRecord | None:
+        """Path, kind, proxy and digest of the groups; None when clips are drawn."""
         groups = self.groups
         if groups is None:
             return None
-        return {"path": str(groups.path), "kind": groups.kind, "proxy": groups.proxy, "digest": groups.digest}
+        return GroupsRecord(path=str(groups.path), kind=groups.kind, proxy=groups.proxy, digest=groups.digest)
+
+    def to_json(self) -> dict[str, Any] | None:
+        """Returns :attr:`record` as a JSON object."""
+        return None if self.record is None else self.record.to_json()
 
 
-def find_drawn(workspace: Workspace, runs: Sequence[Run], ids: Sequence[str], groups: Path | None = None) -> Drawn:
+def find_resampling(
+    workspace: Workspace, runs: Sequence[Run], ids: Sequence[str], groups: Path | None = None
+) -> Resampling:
     """Returns what is resampled to score these clips.
 
     Args:
@@ -91,19 +99,19 @@ def find_drawn(workspace: Workspace, runs: Sequence[Run], ids: Sequence[str], gr
             )
         used, ungrouped = None, 0
     keys = None if used is None else tuple(used.keys(ids))
-    return Drawn(used, keys, len(ids) if keys is None else len(set(keys)), ungrouped, report)
+    return Resampling(used, keys, len(ids) if keys is None else len(set(keys)), ungrouped, report)
 
 
 def _of_splits(workspace: Workspace, runs: Sequence[Run]) -> Groups | None:
     """Returns the groups of the splits of the runs, and of their members; None: there are none, or they differ.
 
-    A group says who is in a clip, whatever split a run was trained on: one split with groups is enough.
+    Who is in a clip does not depend on the split that a run was trained on: one split with groups is enough.
     """
-    names = {str(run.config["split"]) for run in runs}
-    for member in {name for run in runs for name in run.config.get("members", {})}:
+    names = {run.record.split for run in runs}
+    for member in {name for run in runs if isinstance(run, Ensemble) for name in run.record.members}:
         folder = workspace.runs / member
-        if (folder / "metrics.json").exists():
-            names.add(str(Run.open(folder).config["split"]))
+        if (folder / METRICS).exists():
+            names.add(Run.open(folder).record.split)
     paths = [path for path in workspace.splits.glob(f"*/{GROUPS}") if path.parent.name in names]
     found = [split.groups for path in paths if (split := load_split(path.parent, workspace.task)).groups is not None]
     return found[0] if len({groups.digest for groups in found}) == 1 else None
