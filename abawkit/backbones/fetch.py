@@ -113,7 +113,7 @@ def _download(download: Callable[[], str], ref: ModelRef, to: Path | None, progr
     with locked(target, f"fetching {name}", wait=_PATIENCE):
         try:
             return Path(download())
-        except Exception as error:  # whatever the network and the hub make of it
+        except Exception as error:  # the network and the hub raise anything
             raise _explained(name, ref.revision, error) from error
 
 

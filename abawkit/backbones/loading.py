@@ -50,7 +50,7 @@ def load_model(folder: Path, *, device: str, trust_code: bool = False) -> Any:
                 ignore_mismatched_sizes=True,  # they are named below
                 output_loading_info=True,
             )
-    except Exception as error:  # whatever a strange config.json makes of the library
+    except Exception as error:  # transformers raises anything on a damaged config.json
         if config.get("model_type") not in CONFIG_MAPPING and (code := own_code(folder)) and not trust_code:
             raise AbawkitError(
                 "transformers does not know this architecture, and code that comes with a model is not run",

@@ -83,7 +83,7 @@ def load_text_model(
             tokenizer = AutoTokenizer.from_pretrained(
                 folder, local_files_only=True, trust_remote_code=trust_code, padding_side="right"
             )
-    except Exception as error:  # whatever strange files make of the library
+    except Exception as error:  # transformers raises anything on damaged files
         raise AbawkitError("the tokenizer cannot be loaded", path=folder, got=first_line(error)) from error
     model = load_model(folder, device=how.device, trust_code=trust_code)
     # Without its files transformers makes a tokenizer of five tokens that knows no word.

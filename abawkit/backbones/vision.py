@@ -75,7 +75,7 @@ def load_vision_model(folder: Path, *, pooling: VisionPooling, how: Computing) -
             processor = AutoImageProcessor.from_pretrained(
                 folder, backend=PROCESSOR_BACKEND, local_files_only=True, trust_remote_code=False
             )
-    except Exception as error:  # whatever strange files make of the library
+    except Exception as error:  # transformers raises anything on damaged files
         raise AbawkitError("the image processor cannot be loaded", path=folder, got=first_line(error)) from error
     backend = getattr(processor, "backend", None)
     if backend != PROCESSOR_BACKEND:  # transformers falls back to another one, and only warns

@@ -169,7 +169,7 @@ def load_whisper(folder: Path, *, language: str | None, thresholds: Thresholds, 
             )
             tokenizer = WhisperTokenizer.from_pretrained(folder, local_files_only=True)
             features = WhisperFeatureExtractor.from_pretrained(folder, local_files_only=True)
-    except Exception as error:  # whatever strange files make of the library
+    except Exception as error:  # transformers raises anything on damaged files
         raise AbawkitError("the model cannot be loaded", path=folder, got=first_line(error)) from error
     misfits = [f"{key} is missing" for key in sorted(info["missing_keys"])]
     misfits += [f"{key[0]} has another shape" for key in sorted(info["mismatched_keys"])]

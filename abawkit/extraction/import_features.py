@@ -318,7 +318,7 @@ def _read_clip(clip: str, entries: Sequence[Entry], spec: FeatureSpec) -> _Read:
             missing = _without(spec, clip, source, ModalityMissing("all values are zero"))
             return _Read(missing, first.remarks, all_zero=True)
         stored = _fitting(values, spec)
-    except Exception as error:  # whatever is wrong with a clip is that clip's failure
+    except Exception as error:  # any exception is this clip's failure
         reason = Note.of(_STEP, error)
         return _Read(_without(spec, clip, digest("failed", reason.message), error))
     times = np.full(len(stored), np.nan, np.float32)

@@ -77,7 +77,7 @@ def run_extraction(workspace: Workspace, request: ExtractRequest, progress: Prog
         for extractor, spec in pairs:
             path = workspace.features / spec.modality / spec.folder
             if workspace.sources["extract.dtype"] != "default" and spec.dtype != workspace.settings.extract.dtype:
-                progress.say(f"{spec.modality}: stored as {spec.dtype}, whatever extract.dtype says")
+                progress.say(f"{spec.modality}: always stored as {spec.dtype}; extract.dtype does not apply")
             sources = (read_source(extractor, clip) for members in of_all_shards.values() for clip in members)
             if not (path / MANIFEST).exists() and not any(sources):
                 # A store in which every clip is missing would be trained on without a warning.

@@ -79,6 +79,8 @@ def _problem(extractor: Any) -> str | None:
         return f"its modality is {spec.modality!r}, not one of {', '.join(MODALITIES)}"
     if not re.fullmatch(r"\w[\w.+-]*", spec.name):  # it becomes a folder's name
         return f"its name is {spec.name!r}, not letters, digits, dots, plus and minus signs"
+    if spec.name == "lite":  # training takes the store of that name in a workspace with the preset lite
+        return "its name is 'lite', which is that of the preset's own features"
     _ = spec.signature  # raises where the preprocessing cannot be written as JSON
     if extractor.workload.in_workers:
         ForkingPickler.dumps(extractor)  # raises where it cannot be sent to a worker process

@@ -105,7 +105,7 @@ class LiteAudio:
         return media_source(clip.audio or clip.video)
 
     def load(self, clip: Clip) -> Loaded:
-        """Returns the frames of ``audio/NNNNN.mp3``, or else of the video's track, with each frame's begin (s).
+        """Returns the frames of ``audio/NNNNN.mp3``, or else of the video's track, with each frame's start (s).
 
         Raises:
             ModalityMissing: There is neither file, or no audio track.

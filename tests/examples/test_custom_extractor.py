@@ -94,9 +94,23 @@ BROKEN = {
         "def factory(workspace): return Mine()\n",
         "its name is '../outside'",
     ),
+    "twin": (
+        "from abawkit.extractors.lite import LiteAudio\ndef factory(workspace): return LiteAudio()\n",
+        "its name is 'lite'",
+    ),
+    "unwritable": (
+        "from dataclasses import replace\nfrom abawkit.extractors.lite import LiteAudio\n"
+        "class Mine(LiteAudio):\n"
+        "    spec = replace(LiteAudio().spec, name='mine', preprocessing={'window': object()})\n"
+        "def factory(workspace): return Mine()\n",
+        "TypeError: ",
+    ),
     "local": (
         "from abawkit.extractors.lite import LiteAudio\n"
-        "def factory(workspace):\n    class Local(LiteAudio): ...\n    return Local()\n",
+        "from dataclasses import replace\n"
+        "def factory(workspace):\n"
+        "    class Local(LiteAudio):\n        spec = replace(LiteAudio().spec, name='local')\n"
+        "    return Local()\n",
         "local object",
     ),
 }
