@@ -21,6 +21,7 @@ from abawkit.models.encoders import EncoderConfig
 from abawkit.models.flat import flatten
 from abawkit.models.fusion import FusionConfig, FusionModel
 from abawkit.models.pooling import Packed, attention_pool, pool_together
+from abawkit.runs.records import Environment
 from abawkit.runs.run import Run
 from abawkit.training import stages
 from abawkit.training import train as training
@@ -270,7 +271,7 @@ def on_a_device(monkeypatch: pytest.MonkeyPatch) -> Any:
 
     def make(free: int) -> None:
         monkeypatch.setattr(training, "pick_device", lambda wanted: "cpu:0")
-        monkeypatch.setattr(training, "describe", lambda *about: {})
+        monkeypatch.setattr(training, "describe", lambda *about: Environment.model_construct())
         monkeypatch.setattr(stages, "free_bytes", lambda device: free)
         monkeypatch.setattr(encoders, "attention_pool", pool_together)
 
