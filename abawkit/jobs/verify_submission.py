@@ -26,9 +26,10 @@ from abawkit.layout.folder import ChallengeFolder
 from abawkit.progress import SILENT, Progress
 from abawkit.runs.records import WEIGHTS
 from abawkit.runs.run import Ensemble, Run
+from abawkit.submission.changes import Change, changes_since
 from abawkit.submission.coverage import base_runs
 from abawkit.submission.form import examine, read_bytes
-from abawkit.submission.record import Change, SubmissionRecord, changes_since, read_record, versions
+from abawkit.submission.record import SubmissionRecord, read_record, versions
 from abawkit.submission.write import render
 from abawkit.workspace import Workspace
 

@@ -99,6 +99,7 @@ def find_reference(workspace: Workspace, path: Path, folder: ChallengeFolder | N
     """
     record = path.with_name(path.name + ".json")
     if record.exists():
+        # Only this key: the file may come from another tool or version, and all that is wanted is a reference.
         name = Path(str(read_json(record, "the record of a submission").get("run", ""))).name
         predictions = workspace.runs / name / "predictions" / "valid.csv"
         if name and predictions.exists():

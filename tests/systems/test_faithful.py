@@ -229,7 +229,7 @@ def test_schedule_stopping_and_the_best_state(f2: tuple[Run, Workspace]) -> None
         assert len(rows) - 1 - best_epoch == 10 or len(rows) == 18, name
         stopped += len(rows) < 18
         summary = run.metrics.stages[str(name)]
-        assert summary["best_epoch"] == best_epoch + 1 and summary["best_score"] == pytest.approx(best)
+        assert summary.best_epoch == best_epoch + 1 and summary.best_score == pytest.approx(best)
         prefix = "" if name == "fusion" else f"{name}:"
         values = table.table[[prefix + target for target in EMI.targets]].to_numpy()
         assert score(EMI, table.truth_of(table.ids), values).primary == pytest.approx(best, abs=1e-5), name

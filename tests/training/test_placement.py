@@ -21,6 +21,7 @@ from abawkit.models.pooling import pool_joined
 from abawkit.optim.losses import CccMse
 from abawkit.optim.optimizer import adamw, parameter_groups
 from abawkit.optim.schedules import Constant
+from abawkit.runs.records import Environment
 from abawkit.runs.run import Run
 from abawkit.systems.loader import load_system
 from abawkit.training import stage, train_run, work
@@ -267,7 +268,7 @@ def on_a_device(monkeypatch: pytest.MonkeyPatch) -> Any:
 
     def make(free: int) -> None:
         monkeypatch.setattr(work, "pick_device", lambda wanted: "cpu:0")
-        monkeypatch.setattr(train_run, "describe", lambda *about: {})
+        monkeypatch.setattr(train_run, "describe", lambda *about: Environment.model_construct())
         monkeypatch.setattr(stage, "free_bytes", lambda device: free)
         as_on_a_gpu(monkeypatch)
 
