@@ -175,7 +175,7 @@ class Network(nn.Module):
         if kept is not None:
             present = {name: present[name] & kept[:, at] for at, name in enumerate(names)}
             if self.config.missing == "zero":
-                scale = (kept / (1 - rate) if dropping else kept).to(vectors[names[0]].dtype)  # [B, M]
+                scale = kept.to(vectors[names[0]].dtype) / (1 - rate if dropping else 1)  # [B, M]
                 vectors = {name: vectors[name] * scale[:, at : at + 1] for at, name in enumerate(names)}
         heads = {name: self.get_submodule(f"{name}_head")(vectors[name]) for name in self.heads}
         if self.fusion_head is None:

@@ -1,12 +1,15 @@
-"""The loss against ``tests/plain.py`` in float64."""
+"""The losses against ``tests/plain.py`` and scipy, in float64."""
 
 from collections.abc import Mapping
 
+import numpy as np
 import pytest
 import torch
+from scipy.stats import pearsonr
 from torch import Tensor
 
-from abawkit.optim.losses import CccMse, ccc_per_target
+from abawkit.models.network import Output
+from abawkit.optim.losses import CccMse, Mse, Pearson, ccc_per_target, total_loss
 from tests import plain
 
 
@@ -51,3 +54,42 @@ def test_a_target_that_is_constant_in_a_batch_has_no_concordance() -> None:
 def test_a_batch_of_one_has_only_its_square() -> None:
     loss = CccMse().value(torch.tensor([[0.5]]), torch.tensor([[0.25]]))
     assert float(loss) == pytest.approx(0.7 + 0.3 * 0.0625, abs=1e-5)
+
+
+def output(prediction: Tensor, **heads: Tensor) -> Output:
+    return Output(prediction, heads, {})
+
+
+def test_the_gradient_in_closed_form_passes_gradcheck() -> None:
+    target, prediction = tied(7)
+    assert torch.autograd.gradcheck(lambda p: CccMse().value(target, p), prediction.requires_grad_())
+
+
+def test_pearson_is_that_of_scipy() -> None:
+    target, prediction = tied(16)
+    expected = 1 - np.mean([pearsonr(target[:, e], prediction[:, e]).statistic for e in range(6)])
+    assert float(Pearson().value(target, prediction)) == pytest.approx(expected, abs=1e-12)
+    assert torch.autograd.gradcheck(lambda p: Pearson().value(target, p), prediction.requires_grad_())
+
+
+@pytest.mark.parametrize("kind", ["a constant truth", "both constant", "one clip"])
+def test_pearson_without_variance_counts_as_zero(kind: str) -> None:
+    target, prediction = (values.clone() for values in batches()[kind])
+    prediction.requires_grad_()
+    loss = Pearson().value(target, prediction)
+    (gradient,) = torch.autograd.grad(loss, prediction)
+    assert bool(torch.isfinite(loss)) and bool(torch.isfinite(gradient).all())
+    if kind != "a constant truth":
+        assert float(loss.detach()) == 1.0
+    else:
+        assert gradient[:, 3].tolist() == [0.0] * 16
+
+
+def test_terms_are_weighted_and_summed_and_can_judge_a_head() -> None:
+    (target, prediction), (_, head) = tied(16), tied(9)
+    head = torch.cat([head, head[:7]])
+    terms = [Mse(), Pearson(weight=0.25), Mse(weight=0.5, on="audio")]
+    found = total_loss(terms, output(prediction, audio=head), target, {})
+    expected = ((target - prediction) ** 2).mean() + 0.25 * Pearson().value(target, prediction)
+    expected = expected + 0.5 * ((target - head) ** 2).mean()
+    torch.testing.assert_close(found, expected, rtol=1e-12, atol=1e-12)
