@@ -415,7 +415,7 @@ def test_the_command(workspace: Workspace, tmp_path: Path) -> None:
     assert shown.exit_code == 0 and "itself records: validation r 0.4373" in shown.stdout
     listed = abawkit(root, "runs", "list")
     assert listed.exit_code == 0 and "not known" in listed.stdout and "official" in listed.stdout
-    name = next(path.name for path in workspace.runs.glob("imported-untold-*"))
+    name = next(path.name for path in workspace.runs.glob("imported-unknown-*"))
     refused = abawkit(root, "evaluate", name)
     assert refused.exit_code == 1 and "without the name of the split" in refused.output
     assert abawkit(root, "runs", "import", "stage.pt", "fusion.pt", "other.pt").exit_code == 2
