@@ -26,8 +26,9 @@ from abawkit.training.batches import ClipData
 from abawkit.training.loop import FitPlan, predict_rows, train_epoch
 from abawkit.training.placement import InPlace
 from abawkit.training.predict import predict
-from abawkit.training.train import train
+from abawkit.training.train import refit, train
 from abawkit.workspace import Workspace
+from tests.examples.plugin_package import EXAMPLES
 from tests.random_stores import DIMS, random_workspace
 
 SYSTEMS = [found.name for found in find_systems()]
@@ -168,6 +169,18 @@ class Interrupted:
 
     def say(self, message: str) -> None:
         pass
+
+
+@pytest.mark.parametrize("name", ["table3/audio-wav2vec2-lstm", str(EXAMPLES / "custom_system.toml")])
+def test_systems_of_one_stage_are_refitted(name: str, workspace: Workspace) -> None:
+    """On all labelled clips, for the epochs and at the rates of the parent."""
+    parent = trained(workspace, name)
+    made = refit(workspace, parent)
+    (stage,) = parent.metrics.stages
+    best = parent.metrics.stages[stage].best_epoch
+    assert made.train_ids == parent.train_ids | set(parent.valid_ids) and made.parent == parent.name
+    assert [row["lr"] for row in made.history(stage)] == [row["lr"] for row in parent.history(stage)][:best]
+    assert len(made.predictions("test", workspace.task).ids) == len(parent.predictions("test", workspace.task).ids)
 
 
 @every_system
