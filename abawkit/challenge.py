@@ -39,10 +39,10 @@ class IdRule:
         return re.fullmatch(self.pattern, text) is not None
 
     def read(self, text: str) -> tuple[str, str | None]:
-        """Returns the official id that ``text`` means, and what had to be mended (None: nothing).
+        """Returns the official id that ``text`` means, and what had to be corrected (None: nothing).
 
         Raises:
-            ValueError: ``text`` is no id, whatever one does to it.
+            ValueError: ``text`` is not an id, whatever one does to it.
 
         >>> IdRule().read("00012"), IdRule().read("12.0")
         (('00012', None), ('00012', "'.0' appended, lost zero padding"))
@@ -123,7 +123,7 @@ class Task:
         value_range: Lowest and highest value of a label and of a submitted intensity.
         id_column: Header of the id column.
         counts: Official number of clips per split (``train``, ``valid``, ``test``), where known.
-        most_raters: Labels are shares of the votes of at most so many raters; None: they are no votes.
+        most_raters: Labels are shares of the votes of at most so many raters; None: they are not votes.
     """
 
     name: str

@@ -9,7 +9,7 @@ from pathlib import Path
 
 
 class AbawkitError(Exception):
-    """Something that the user can understand and mend: the work failed (exit code 1).
+    """Something that the user can understand and fix: the work failed (exit code 1).
 
     Args:
         message: What is wrong, in one sentence, without a full stop at the end.
@@ -88,7 +88,7 @@ class UsageError(AbawkitError):
 
 
 class FindingsError(AbawkitError):
-    """A check, a validation or a preflight found something that has to be mended first (exit code 3)."""
+    """A check, a validation or a preflight found something that has to be fixed first (exit code 3)."""
 
     exit_code = 3
 
@@ -100,7 +100,7 @@ class PartlyDone(AbawkitError):  # noqa: N818 - it is a state of the work, named
 
 
 class Stopped(AbawkitError):  # noqa: N818
-    """The work was asked to stop (SIGTERM, SIGUSR1) and saved its state: run it again to go on (exit code 75)."""
+    """The work was asked to stop (SIGTERM, SIGUSR1) and saved its state: run it again to continue (exit code 75)."""
 
     exit_code = 75
 

@@ -44,7 +44,7 @@ CODES: Mapping[str, Code] = {
     "F101": Code("error", "quick", "not a challenge folder: neither label CSVs nor clip folders"),
     "F102": Code("error", "quick", "a label CSV is missing"),
     "F103": Code("info", "quick", "no test clips yet"),
-    "F104": Code("warning", "quick", "a file or folder whose name is no clip id"),
+    "F104": Code("warning", "quick", "a file or folder whose name is not a clip id"),
     "F105": Code("info", "quick", "a stray file of the operating system"),
     "F106": Code("info", "quick", "clips that are in no split"),
     "F107": Code("info", "quick", "number of clips differs from the official one"),
@@ -70,7 +70,7 @@ CODES: Mapping[str, Code] = {
     "L211": Code("error", "quick", "no rows"),
     "L212": Code("error", "quick", "not UTF-8 text"),
     "L213": Code("warning", "quick", "a target is zero for every clip"),
-    "L214": Code("warning", "quick", "labels that are no shares of a few raters' votes"),
+    "L214": Code("warning", "quick", "labels that are not shares of a few raters' votes"),
     "L215": Code("info", "quick", "labels of a clip that sum to more than 1"),
     # G: groups files
     "G601": Code("error", "check", "no group name"),
@@ -96,7 +96,7 @@ CODES: Mapping[str, Code] = {
     "M316": Code("info", "default", "video that is turned for display"),
     "M317": Code("info", "default", "several video or audio tracks"),
     "M318": Code("warning", "quick", "numbers missing among the face crops, or one number twice"),
-    "M319": Code("warning", "quick", "face crop whose name is no number"),
+    "M319": Code("warning", "quick", "face crop whose name is not a number"),
     "M320": Code("warning", "default", "byte-identical files of two clips"),
     "M321": Code("warning", "default", "clip shorter than a tenth of a second"),
     # T: transcripts

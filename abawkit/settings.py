@@ -185,7 +185,7 @@ def read_settings(
 
     Args:
         path: The ``abawkit.toml``.
-        overrides: Setting key → value from flags; a value of None is no override.
+        overrides: Setting key → value from flags; a value of None is not an override.
         environ: The process environment.
 
     Raises:
@@ -277,11 +277,11 @@ def _build(flat: Mapping[str, Any], sources: Mapping[str, str]) -> Settings:
         depth = 2 if str(first["loc"][0]) in tree and isinstance(tree[str(first["loc"][0])], dict) else 1
         key = ".".join(str(part) for part in first["loc"][:depth])
         # A setting of two kinds (auto, or a number) has an error for each.
-        told = dict.fromkeys(one["msg"] for one in error.errors() if one["loc"][:depth] == first["loc"][:depth])
+        messages = dict.fromkeys(one["msg"] for one in error.errors() if one["loc"][:depth] == first["loc"][:depth])
         raise UsageError(
             f"bad value of {key}",
             path=sources.get(key),
             got=repr(first["input"]),
-            expected=", or: ".join(told),
+            expected=", or: ".join(messages),
             todo="correct it",
         ) from error

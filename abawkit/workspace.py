@@ -57,7 +57,7 @@ class Workspace:
 
         Args:
             start: A folder; default: ``ABAWKIT_WORKSPACE``, else the working folder.
-            overrides: Setting key → value from flags; a value of None is no override.
+            overrides: Setting key → value from flags; a value of None is not an override.
             environ: Default: the process environment.
             task: The challenge track, for tracks that are not in :data:`abawkit.challenge.TASKS`.
 
@@ -69,7 +69,7 @@ class Workspace:
         root = find_root(start)
         if root is None:
             raise UsageError(
-                "this folder is no workspace, nor is one above it",
+                "this folder is not a workspace, nor is one above it",
                 path=start,
                 expected=f"a folder with {CONFIG_NAME}",
                 todo="abawkit init DATA  (writes it here; DATA is the challenge folder), or try: abawkit demo",
@@ -169,14 +169,14 @@ def init_workspace(
         data: The challenge folder.
         preset: ``paper`` or ``lite``.
         seed: Seed of splits and trainings; default: the settings' own.
-        force: Write it anew when there is one.
+        force: Write it again when there is one.
 
     Raises:
         UsageError: There is one already and ``force`` is not set, or ``root`` lies in the challenge folder.
     """
     path = root / CONFIG_NAME
     if path.exists() and not force:
-        raise UsageError("there is one already", path=path, todo="edit it, or give --force to write it anew")
+        raise UsageError("there is one already", path=path, todo="edit it, or give --force to write it again")
     if root.resolve().is_relative_to(data.resolve()):
         raise UsageError(
             "the workspace would lie in the challenge folder, which is never written to",

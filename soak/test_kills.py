@@ -56,7 +56,7 @@ def workers_of(process: subprocess.Popen[bytes]) -> list[int]:
 
 
 def test_workers_of_an_extraction(fresh: Path, tmp_path: Path) -> None:
-    """A worker is killed, as by a system without memory: the command ends at once, with words, and goes on."""
+    """A worker is killed, as by a system without memory: the command ends at once, with words, and continues."""
     model = str(tiny_models.dinov2(tmp_path / "dinov2"))
     settings = {"segment_clips": "1", "device": "cpu", "faces": "full-frame", "vision_model": model}
     environ = {f"ABAWKIT_EXTRACT_{name.upper()}": value for name, value in settings.items()}

@@ -1,4 +1,4 @@
-"""kill -9 at random moments of a command that goes on where it was: it ends as if it had not been killed.
+"""kill -9 at random moments of a command that continues where it was: it ends as if it had not been killed.
 
 What is compared: every file that the command leaves, byte for byte, with those of an uninterrupted run. What is
 watched, every few milliseconds: a finished file (a segment, a part) is never replaced, and what a manifest names stays

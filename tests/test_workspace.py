@@ -68,7 +68,7 @@ def test_it_is_found_from_below(tmp_path: Path) -> None:
     (tmp_path / "a" / "b").mkdir(parents=True)
     assert Workspace.open(tmp_path / "a" / "b", environ={}).root == tmp_path
     assert Workspace.open(environ={"ABAWKIT_WORKSPACE": str(tmp_path)}).root == tmp_path
-    with pytest.raises(UsageError, match="no workspace"):
+    with pytest.raises(UsageError, match="not a workspace"):
         Workspace.open("/", environ={})
 
 

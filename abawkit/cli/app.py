@@ -39,7 +39,7 @@ from abawkit.cli import (
 from abawkit.cli.options import PLAIN
 from abawkit.errors import AbawkitError, Stopped, UsageError
 
-_GO_ON = "stopped; nothing finished is lost: run the same command again to go on"
+_CONTINUE = "stopped; nothing finished is lost: run the same command again to continue"
 
 
 class _Group(TyperGroup):
@@ -58,7 +58,7 @@ class _Group(TyperGroup):
         except AbawkitError as error:
             raise _ended(error, error.exit_code, as_json) from error
         except KeyboardInterrupt as error:
-            raise _ended(AbawkitError(_GO_ON), 130, as_json) from error
+            raise _ended(AbawkitError(_CONTINUE), 130, as_json) from error
         except BrokenPipeError:
             raise
         except OSError as error:
@@ -140,7 +140,7 @@ for module in (
 
 
 def _stop(number: int, frame: FrameType | None) -> None:
-    raise Stopped(f"{signal.Signals(number).name}: {_GO_ON}")
+    raise Stopped(f"{signal.Signals(number).name}: {_CONTINUE}")
 
 
 def main() -> None:
@@ -157,4 +157,4 @@ def main() -> None:
     except AbawkitError as error:  # a signal between two commands' work
         sys.exit(_ended(error, error.exit_code, "--json" in sys.argv).exit_code)
     except KeyboardInterrupt:
-        sys.exit(_ended(AbawkitError(_GO_ON), 130, "--json" in sys.argv).exit_code)
+        sys.exit(_ended(AbawkitError(_CONTINUE), 130, "--json" in sys.argv).exit_code)

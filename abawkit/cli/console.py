@@ -112,8 +112,10 @@ class _Lines:
         if (amount or note) and now - self._last >= self._every:
             self._last = now
             count = f"{self._done}" + (f"/{self._total}" if self._total is not None else "")
-            told = ", ".join(part for part in (note, self._left(now)) if part)
-            self._console.print(f"{self._what} {count}" + (f": {told}" if told else ""), markup=False, soft_wrap=True)
+            details = ", ".join(part for part in (note, self._left(now)) if part)
+            self._console.print(
+                f"{self._what} {count}" + (f": {details}" if details else ""), markup=False, soft_wrap=True
+            )
 
     def _left(self, now: float) -> str:
         """How long it will probably still take, judged by what was done so far."""
@@ -225,7 +227,7 @@ def show_report(report: Report) -> None:
     if report.left_out:
         are = "finding is" if report.left_out == 1 else "findings are"
         console.print(f"[dim]{report.left_out:,} {are} left out by --select or --ignore[/]")
-    console.print("[bold green]no errors[/]" if report.ok else "[bold red]errors: mend them first[/]")
+    console.print("[bold green]no errors[/]" if report.ok else "[bold red]errors: fix them first[/]")
 
 
 def _show_about(report: Report) -> None:

@@ -93,8 +93,8 @@ def show(
     if as_json:
         record = {"path": str(found.path), "signature": found.spec.signature, "segments": len(found.segments)}
         own = {split: vars(c) for split, c in covered.items() if split in splits}
-        told = {"spec": found.spec.to_json(), "splits": own, "clips": len(found), "problem": problem}
-        console.print_json({**record, **told})
+        fields = {"spec": found.spec.to_json(), "splits": own, "clips": len(found), "problem": problem}
+        console.print_json({**record, **fields})
         return
     spec = {"signature": found.spec.signature, **found.spec.to_json(), "segments": len(found.segments)}
     spec |= {f"preprocessing: {key}": value for key, value in spec.pop("preprocessing").items()}
@@ -253,7 +253,7 @@ def import_(
             f"{done.failed} clips failed",
             path=done.failures,
             expected=f"at most {allowed} (--max-failures)",
-            todo=f"mend their files and import again; or accept them: --max-failures {done.failed}",
+            todo=f"fix their files and import again; or accept them: --max-failures {done.failed}",
         )
     console.end(done.to_json(), bad, as_json=as_json)
     if not as_json:
@@ -292,8 +292,8 @@ def _show_import(done: Imported) -> None:
         tell(remark, count)
     for mending, count in done.mended.items():
         tell(f"damaged clip ids that were understood, {mending}", count)
-    tell("ids that are no clips of the challenge, left aside", len(done.not_clips), _some(done.not_clips))
-    tell("names that are no clip ids, left aside", len(done.no_ids), _some(done.no_ids))
+    tell("ids that are not clips of the challenge, left aside", len(done.not_clips), _some(done.not_clips))
+    tell("names that are not clip ids, left aside", len(done.no_ids), _some(done.no_ids))
     if not done.splits["test"].clips:
         console.say("no test clips are known yet: import again when their list or folder is there", "yellow")
     if done.failures is not None and done.failed:

@@ -160,13 +160,13 @@ def _is_typed(context: typer.Context, key: str) -> bool:
 def _row(split: Split) -> list[str]:
     got = split.record["ratio_got"].removesuffix(":1")
     part = split.record["fold"]
-    told = _drawn(split) if split.seed is None else f"{_drawn(split)}, seed {split.seed}"
-    told = f"fold {part['index']} of {part['of']}, {told}" if part else told
+    origin = _drawn(split) if split.seed is None else f"{_drawn(split)}, seed {split.seed}"
+    origin = f"fold {part['index']} of {part['of']}, {origin}" if part else origin
     if split.groups is not None:
-        told += f", {split.record['groups']['groups']} {split.groups.noun}"
+        origin += f", {split.record['groups']['groups']} {split.groups.noun}"
     sizes = [str(len(split.train)), str(len(split.valid))]
     return [
-        f"{split.name}\n  {told}",
+        f"{split.name}\n  {origin}",
         "–" if part else split.ratio,
         f"{float(got):.2f}",
         *sizes,
@@ -240,15 +240,15 @@ def _show_groups(split: Split) -> None:
 
     screen, facts = console.out(), split.record["groups"]
     assert split.groups is not None
-    told = [f"{facts['groups']} {split.groups.noun} in {facts['source']}", *facts["remarks"]]
+    lines = [f"{facts['groups']} {split.groups.noun} in {facts['source']}", *facts["remarks"]]
     if facts["ungrouped"]:
-        told.append(f"{facts['ungrouped']} clip(s) have no group and count as one each")
+        lines.append(f"{facts['ungrouped']} clip(s) have no group and count as one each")
     if facts["moved_with_group"]:
         moved = f"{facts['moved_with_group']} official validation clip(s) went to training"
-        told.append(f"{moved}: their groups have official training clips")
+        lines.append(f"{moved}: their groups have official training clips")
     if facts["test_clips"]:
-        told.append(f"{facts['test_clips']} test clip(s) share a group with a labelled clip")
-    for line in told:
+        lines.append(f"{facts['test_clips']} test clip(s) share a group with a labelled clip")
+    for line in lines:
         screen.print(line, markup=False)
 
 

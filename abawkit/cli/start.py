@@ -49,7 +49,7 @@ def demo(
     screen = console.out()
     screen.print()
     console.show_table("Results on a synthetic challenge", columns, rows, left=2)
-    screen.print("[dim]Validation sets differ, so these rows are no ranking. Only a demo has hidden test labels.[/]")
+    screen.print("[dim]Validation sets differ, so these rows are not a ranking. Only a demo has hidden test labels.[/]")
     for valid in done.valid:
         if not valid.run.subject_safe:
             screen.print(f"{valid.run.record.system}: {valid.run.subject_note}", style="yellow", markup=False)
@@ -77,7 +77,7 @@ def demo(
 def init(
     data: Annotated[Path, typer.Argument(metavar="DATA", help="The challenge folder; it is only ever read.")],
     preset: Annotated[str, typer.Option(help="paper (transformers) or lite (weak, no download).")] = "paper",
-    force: Annotated[bool, typer.Option("--force", help="Write it anew.")] = False,
+    force: Annotated[bool, typer.Option("--force", help="Write it again.")] = False,
     as_json: JsonOption = False,
 ) -> None:
     """Make this folder a workspace: write abawkit.toml."""
@@ -99,7 +99,7 @@ def init(
 
 
 def doctor(as_json: JsonOption = False) -> None:
-    """Say what will work on this machine, and how to mend the rest."""
+    """Say what will work on this machine, and how to fix the rest."""
     from abawkit.cli import console
     from abawkit.jobs.doctor import doctor as examine
 

@@ -56,4 +56,4 @@ def _refuse_data_folder(plots: Path, data: Path) -> None:
         todo = "name a folder outside of it, such as --plots figures"
         raise UsageError("nothing is written into the challenge folder", path=plots, todo=todo)
     if plots.exists() and not plots.is_dir():
-        raise UsageError("this is no folder", path=plots, todo="name a folder; it is made when it is not there")
+        raise UsageError("this is not a folder", path=plots, todo="name a folder; it is made when it is not there")

@@ -166,14 +166,14 @@ class _Tables:
         ]
         rows = [[title, *(share(count(raters[split]), split) for split in self.labelled)] for title, count in kinds]
         console.show_table("Raters that the labels imply (clips)", ["", *self.labelled], rows)
-        told = []
+        parts = []
         for split in self.labelled:
             labels = self.found.labels(split)
             share_above = labels.row_sum_above_one_percent
-            told.append(
+            parts.append(
                 f"{split} mean {labels.row_sum_mean:.2f}, max {labels.row_sum_max:.2f}, {share_above:.1f} % over 1"
             )
-        console.out().print("Sum of a clip's labels: " + "; ".join(told) + "\n")
+        console.out().print("Sum of a clip's labels: " + "; ".join(parts) + "\n")
 
     def _shift(self) -> None:
         shift, targets = self.found.shift, self.found.targets

@@ -145,7 +145,7 @@ def write_groups(path: Path, task: Task, of: Mapping[str, str], kind: str = "sub
         kind: ``subject``, ``proxy_person`` or ``proxy_seed``: the name of the column.
 
     Raises:
-        UsageError: A clip id is no official id, or a group name is empty, begins or ends with a space, or has a
+        UsageError: A clip id is not an official id, or a group name is empty, begins or ends with a space, or has a
             line end in it.
     """
     check_ids(path, task, list(of))

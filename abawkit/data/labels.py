@@ -149,7 +149,7 @@ def write_labels(path: Path, task: Task, ids: Sequence[str], values: ArrayLike) 
         values: [N, E], in ``task.value_range``.
 
     Raises:
-        UsageError: An id is no official id or occurs twice, or the values are of another shape or out of range.
+        UsageError: An id is not an official id or occurs twice, or the values are of another shape or out of range.
     """
     array = np.asarray(values, dtype=np.float64)
     low, high = task.value_range
@@ -167,7 +167,7 @@ def write_ids(path: Path, task: Task, ids: Sequence[str]) -> None:
     """Writes a CSV that has only the id column, atomically.
 
     Raises:
-        UsageError: An id is no official id or occurs twice.
+        UsageError: An id is not an official id or occurs twice.
     """
     check_ids(path, task, ids)
     write_rows(path, (task.id_column,), ([clip] for clip in ids))
@@ -197,7 +197,7 @@ def read_official(folder: ChallengeFolder, report: Report) -> Official:
             report.add("L211", "no test clips are listed", path=folder.test_csv)
     test_ids, source = folder.test_ids([*train_lines, *valid_lines], listed or None)
     if source == "subtraction" and not (train_lines and valid_lines):
-        test_ids, source = [], "none"  # without both splits, what is left over is no test set
+        test_ids, source = [], "none"  # without both splits, what is left over is not a test set
 
     for clip in sorted(train_lines.keys() & valid_lines.keys()):
         message = f"the clip is also in {train.path.name}, line {train_lines[clip]}"
@@ -260,7 +260,7 @@ def _read_table(path: Path, task: Task, report: Report) -> tuple[LabelTable, dic
 
 
 def _label_columns(cells: list[str], line: int, path: Path, task: Task, report: Report) -> list[int] | None:
-    """Returns where each target's column is, None when that cannot be told."""
+    """Returns where each target's column is, None when that is not clear."""
     if tuple(cells) == task.header:
         return list(range(1, len(cells)))
     names = [cell.strip() for cell in cells]
@@ -274,9 +274,9 @@ def _label_columns(cells: list[str], line: int, path: Path, task: Task, report: 
     else:
         lacking = [name for name in task.header if name not in names]
         unknown = [name for name in names if name not in task.header]
-        told = [f"lacks {', '.join(lacking)}"] if lacking else []
-        told += [f"has {', '.join(map(repr, unknown))} besides"[:80]] if unknown else []
-        message = "wrong header: " + ("; ".join(told) or "a column occurs twice")
+        differences = [f"lacks {', '.join(lacking)}"] if lacking else []
+        differences += [f"has {', '.join(map(repr, unknown))} besides"[:80]] if unknown else []
+        message = "wrong header: " + ("; ".join(differences) or "a column occurs twice")
     report.add("L201", message, path=path, line=line, got=",".join(cells)[:200], expected=",".join(task.header))
     return by_name
 

@@ -79,7 +79,7 @@ def check_ids(path: Path, task: Task, ids: Sequence[str]) -> None:
     """Raises when ``ids`` cannot be written to ``path``.
 
     Raises:
-        UsageError: An id is no official id or occurs twice.
+        UsageError: An id is not an official id or occurs twice.
     """
     wrong = next((clip for clip in ids if not task.ids.is_id(clip)), None)
     if wrong is not None:

@@ -45,7 +45,7 @@ class Recogniser:
         model: Model id or local folder.
         revision: The model's revision.
         weights: SHA-256 over the model's files.
-        language: The language that was asked for (``en``); None: found anew in each clip.
+        language: The language that was asked for (``en``); None: found again in each clip.
         thresholds: What a window has to pass to count as speech.
         method: The code that makes it, with its version: a change of what it computes changes this text.
         precision: Floating-point type of the computation.
@@ -186,7 +186,7 @@ def read_part(path: Path, recogniser: Recogniser) -> list[Transcript]:
             record.pop("made_by")
             made.append(Transcript(**record))
             if not isinstance(made[-1].text, str):
-                raise TypeError("text is no text")
+                raise TypeError("text is not a text")
         number, whole = 1, header["clips"] == len(made) and header["format"] == _FORMAT
         signature = header["signature"]
     except OSError as error:

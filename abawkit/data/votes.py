@@ -36,11 +36,11 @@ def tolerance(text: str) -> float:
 def check_votes(
     path: Path, task: Task, rows: Sequence[tuple[int, Sequence[str]]], values: NDArray[np.float64], report: Report
 ) -> None:
-    """Adds one finding for all rows that are no shares of votes, and one for all that sum to more than 1.
+    """Adds one finding for all rows that are not shares of votes, and one for all that sum to more than 1.
 
     Args:
         path: The label file.
-        task: What the challenge is; where its labels are no votes nothing is looked at.
+        task: What the challenge is; where its labels are not votes nothing is looked at.
         rows: Per good row its line in the file and its labels as they are written.
         values: The same labels as numbers, float64 [N, E].
         report: Takes the findings.
@@ -51,7 +51,7 @@ def check_votes(
     odd = np.flatnonzero(fewest_raters(values, wide, task.most_raters) == 0)
     if len(odd):
         line, cells = rows[int(odd[0])]
-        message = f"{_rows(len(odd))} with labels that are no shares k/N of the votes of N raters, the first here"
+        message = f"{_rows(len(odd))} with labels that are not shares k/N of the votes of N raters, the first here"
         expected = f"one N of at most {task.most_raters} for all labels of a clip"
         report.add("L214", message, path=path, line=line, got=",".join(cells)[:80], expected=expected)
     sums = values.sum(axis=1)

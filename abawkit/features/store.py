@@ -78,7 +78,7 @@ class FeatureStore:
         """Returns the store in folder ``path``.
 
         Raises:
-            AbawkitError: It is no feature store, or its manifest does not fit its signature.
+            AbawkitError: It is not a feature store, or its manifest does not fit its signature.
         """
         manifest = path / MANIFEST
         record = read_json(manifest, "a feature store")
@@ -188,7 +188,7 @@ class FeatureStore:
         return segment.time[segment.offset[row] : segment.offset[row + 1]]
 
     def content_digest(self, clips: Iterable[str]) -> str:
-        """Returns a digest of these clips' features: it changes when one of them is made anew and differs."""
+        """Returns a digest of these clips' features: it changes when one of them is made again and differs."""
         parts = []
         for clip in clips:
             segment, row = self._row(clip)

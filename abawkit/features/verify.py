@@ -17,9 +17,9 @@ from abawkit.findings import Report
 from abawkit.progress import SILENT, Progress
 from abawkit.workspace import Workspace
 
-#: Larger values are no features of any model or measurement that is in use (OpenFace's poses are millimetres).
+#: Larger values are not features of any model or measurement that is in use (OpenFace's poses are millimetres).
 _PLAUSIBLE = 1e4
-#: Shares of clips with features that differ by more than this between splits are told (LESSONS: coverage).
+#: Shares of clips with features that differ by more than this between splits are reported.
 _UNEVEN = 0.05
 
 

@@ -50,7 +50,7 @@ class StoreWriter:
                 f"these features are being made in {before[0]} shards",
                 path=self.path,
                 got=f"shard {number}/{count}",
-                todo=f"go on with --shard …/{before[0]}, or make the rest without --shard",
+                todo=f"continue with --shard …/{before[0]}, or make the rest without --shard",
             )
         done = before[1] if before is not None else frozenset()
         if before is None or number in done:
@@ -60,7 +60,7 @@ class StoreWriter:
     def _adopt(self) -> None:
         """Finishes what a killed process left: enters whole segments, frees those that a compaction replaced.
 
-        Segments that the user deleted because they were damaged are struck off: their clips are made anew.
+        Segments that the user deleted because they were damaged are struck off: their clips are made again.
         """
         there = {file.name for file in self.path.glob("segment-*.h5")}
         for name in there.intersection(read_json(self.path / MANIFEST, "a feature store").get("retired", ())):

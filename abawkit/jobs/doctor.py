@@ -1,4 +1,4 @@
-"""``abawkit doctor``: what will work on this machine and what will not, and how to mend it."""
+"""``abawkit doctor``: what will work on this machine and what will not, and how to fix it."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _PACKAGES = ("torch", "transformers", "numpy", "pandas", "scipy", "h5py", "av", 
 
 @dataclass(frozen=True)
 class Check:
-    """One thing that was looked at: its state, what was found, and how to mend it."""
+    """One thing that was looked at: its state, what was found, and how to fix it."""
 
     name: str
     state: State

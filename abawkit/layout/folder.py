@@ -315,7 +315,7 @@ def is_folder(entry: os.DirEntry[str]) -> bool:
 def face_images(folder: Path) -> list[Path]:
     """Returns the face crops of one clip in temporal order: stems are numbers without padding, sorted as numbers.
 
-    Files whose stem is no number, or that are no images by their name, are left out.
+    Files whose stem is not a number, or that are not images by their name, are left out.
     """
     numbered = [
         (int(stem), entry.path)

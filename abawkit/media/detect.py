@@ -115,7 +115,7 @@ def _cascade(path: Path) -> Any:
 
 def _haar_boxes(path: Path, picture: NDArray[np.uint8]) -> NDArray[np.float32]:
     least = max(1, round(SMALLEST_FACE * min(picture.shape[:2])))
-    # OpenCV keeps groups of more hits than it is told, and of each says how many; its "reject levels" would not.
+    # OpenCV keeps groups of more hits than it is asked for, and of each says how many; its "reject levels" would not.
     boxes, hits = _cascade(path).detectMultiScale2(grey(picture), _STEP, _HITS - 1, 0, (least, least))
     scores = np.minimum(1, np.asarray(hits, np.float32).reshape(-1, 1) / 40)
     return np.hstack([np.asarray(boxes, np.float32).reshape(-1, 4), scores])

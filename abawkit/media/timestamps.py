@@ -69,8 +69,8 @@ def duration(path: Path) -> Duration:
         MediaError: As :func:`packet_times`.
     """
     with open_media(path) as container:
-        told = container.duration
-        header = told / av.time_base if told is not None and told > 0 else None
+        duration = container.duration
+        header = duration / av.time_base if duration is not None and duration > 0 else None
         found = _times(container, _stream(container, path), path)
     if found is None:
         reason = "no packet of the video has a timestamp"

@@ -87,10 +87,10 @@ def open_media(path: Path) -> Iterator[Any]:
     """Yields the open container of a media file.
 
     Raises:
-        MediaError: The file is not there, is empty, or is no video or sound file.
+        MediaError: The file is not there, is empty, or is not a video or sound file.
     """
     try:
-        # Tags in another encoding than UTF-8 are no reason to refuse a clip.
+        # Tags in another encoding than UTF-8 are not a reason to refuse a clip.
         container = av.open(str(path), options={"format_whitelist": _FORMATS}, metadata_errors="replace")
     except (av.FFmpegError, OSError, ValueError) as error:
         raise unreadable(path, "cannot be opened as video or sound", error) from error

@@ -149,7 +149,7 @@ def _read(path: Path) -> _Checkpoint:
     arrays = content.get("model_state_dict") if isinstance(content, dict) else None
     if not isinstance(content, dict) or not isinstance(arrays, dict) or not arrays:
         raise AbawkitError(
-            "this is no checkpoint of the authors' script",
+            "this is not a checkpoint of the authors' script",
             path=path,
             got=f"keys {', '.join(map(str, content))[:100]}" if isinstance(content, dict) else type(content).__name__,
             expected="a dictionary with model_state_dict, and in it tensors by name",
@@ -175,13 +175,13 @@ def _sort(
     workspace: Workspace,
     checkpoints: Sequence[_Checkpoint],
     features: Mapping[str, str],
-    told: Mapping[Path, Modality],
+    named: Mapping[Path, Modality],
 ) -> tuple[_Checkpoint | None, dict[Modality, _Checkpoint]]:
     """Returns the fusion file, and each stage file under its modality, in the order of concatenation."""
     fusions = [c for c in checkpoints if c.is_fusion]
     found: dict[Modality, _Checkpoint] = {}
     for checkpoint in (c for c in checkpoints if not c.is_fusion):
-        modality = told.get(checkpoint.path) or _modality_of(workspace, checkpoint, features)
+        modality = named.get(checkpoint.path) or _modality_of(workspace, checkpoint, features)
         if modality in found:
             raise UsageError(f"two files of the {modality} stage", path=found[modality].path, got=str(checkpoint.path))
         found[modality] = checkpoint

@@ -3,9 +3,9 @@
 TensorBoard's event files are written into the run's folder wherever TensorBoard is installed; Weights & Biases and
 trackio are used only when they are named. All of them write to this machine and nowhere else, unless
 ``training.trackers_online`` or the program's own environment variable (``WANDB_MODE``, ``TRACKIO_SPACE_ID``) says
-otherwise. They are told numbers and hyper-parameters, never a clip id.
+otherwise. They are given numbers and hyper-parameters, never a clip id.
 
-A training that goes on after an interruption tells all epochs anew, from its history, and what was there before is
+A training that continues after an interruption sends all epochs again, from its history, and what was there before is
 replaced: no epoch is there twice, and none is lost.
 """
 
@@ -33,7 +33,7 @@ class Tracker(Protocol):
     """What draws the epochs of one run."""
 
     def begin(self, folder: Path, config: Mapping[str, Any]) -> None:
-        """Begins anew the run of which ``folder`` is the folder, named like it, with these hyper-parameters."""
+        """Begins the run of this folder afresh, named like it, with these hyper-parameters."""
 
     def epoch(self, row: Mapping[str, Any]) -> None:
         """Takes one epoch: a row of the history, with ``stage``, ``epoch`` (from 1), ``loss``, ``score`` and ``lr``."""
@@ -203,7 +203,7 @@ def chosen_trackers(names: Sequence[str], *, online: bool = False) -> dict[str, 
 
 
 class Tracking:
-    """All trackers of one run. One that fails is told of once and left out from then on; the training goes on.
+    """All trackers of one run. One that fails is reported once and left out from then on; the training continues.
 
     Args:
         trackers: Name → tracker, each begun.
@@ -213,18 +213,18 @@ class Tracking:
     def __init__(self, trackers: Mapping[str, Tracker], progress: Progress = SILENT) -> None:
         self._trackers = dict(trackers)
         self._progress = progress
-        self._told: set[tuple[str, int]] = set()
+        self._sent: set[tuple[str, int]] = set()
 
     def begin(self, folder: Path, config: Mapping[str, Any]) -> None:
         """Begins the run with every tracker."""
         self._each(methodcaller("begin", folder, config))
 
     def rows(self, rows: Iterable[Mapping[str, Any]]) -> None:
-        """Tells every tracker those epochs that it was not told before."""
+        """Gives every tracker the epochs that it does not have yet."""
         for row in rows if self._trackers else ():
             key = (str(row["stage"]), int(row["epoch"]))
-            if key not in self._told:
-                self._told.add(key)
+            if key not in self._sent:
+                self._sent.add(key)
                 self._each(methodcaller("epoch", row))
 
     def end(self) -> None:
@@ -240,10 +240,10 @@ class Tracking:
             except Exception as error:  # whatever a program of others makes of the disk or the network
                 del self._trackers[name]
                 why = f"{type(error).__name__}: {' '.join(str(error).split())[:120]}"
-                self._progress.say(f"{name} failed, the training goes on without it ({why})")
+                self._progress.say(f"{name} failed, the training continues without it ({why})")
 
 
-#: Tells nobody.
+#: No trackers.
 UNTRACKED = Tracking({})
 
 

@@ -1,4 +1,4 @@
-"""What trainings in other processes are at, read from the histories that they write."""
+"""How far trainings in other processes are, read from the histories that they write."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def watched(stages: Path, runs: Path, bar: Task, *, seconds: float = 2.0) -> Ite
     Args:
         stages: The workspace's stages.
         runs: The workspace's runs.
-        bar: What is told.
+        bar: Where they are noted.
         seconds: How often.
     """
     began, done = time.time(), Event()

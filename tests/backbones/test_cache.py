@@ -57,7 +57,7 @@ def test_model_in_the_cache(cache: Path, bert: Path) -> None:
 def test_no_such_folder(cache: Path, name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     if name == "":
-        assert Path(name).is_dir()  # an empty name is the current folder, which is no model
+        assert Path(name).is_dir()  # an empty name is the current folder, which is not a model
     with pytest.raises(AbawkitError, match=r"no such model folder|no config\.json"):
         resolve(ModelRef(name))
 

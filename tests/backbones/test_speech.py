@@ -31,7 +31,7 @@ def test_silence_is_what_is_nowhere_loud() -> None:
     noise = np.random.default_rng(1).standard_normal(RATE).astype(np.float32)
     assert loudest_db(np.zeros(RATE, np.float32), sample_rate=RATE) == -math.inf
     assert loudest_db(np.zeros(0, np.float32), sample_rate=RATE) == -math.inf
-    assert loudest_db(np.full(RATE, 0.3, np.float32), sample_rate=RATE) < -100, "a constant offset is no sound"
+    assert loudest_db(np.full(RATE, 0.3, np.float32), sample_rate=RATE) < -100, "a constant offset is not a sound"
     quiet = 1e-4 * noise
     assert -80 < loudest_db(quiet, sample_rate=RATE) < -75
     loud = np.concatenate([quiet, 0.1 * noise[:200]])  # half a piece more, at the very end

@@ -77,7 +77,7 @@ def test_pictures_same_as_alone_by_hand_whatever_the_batch(models: dict[str, Pat
             np.testing.assert_allclose(row, by_hand(models[kind], pixels, "cls")[0], atol=1e-5)
     assert embed_pictures(model, []).shape == (0, tiny_models.DIM)
     flat = [model.preparation.resized(picture) for picture in pictures()]
-    assert np.isfinite(embed_pictures(model, flat)).all()  # a frame three pixels high is no channels-first one
+    assert np.isfinite(embed_pictures(model, flat)).all()  # a frame three pixels high is not a channels-first one
 
 
 @pytest.mark.parametrize("kind", ["swin", "vit_mae", "bert", None])

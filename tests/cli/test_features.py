@@ -122,8 +122,8 @@ def test_what_an_import_tells(imported: Path, workspace: Path) -> None:
         "clips that are all zero, so missing (--zeros-are-values keeps them): 1",
         "a single vector is taken as one frame: 70",
         "damaged clip ids that were understood, lost zero padding: 1",
-        "ids that are no clips of the challenge, left aside: 1 (99999)",
-        "names that are no clip ids, left aside: 1 (readme.txt)",
+        "ids that are not clips of the challenge, left aside: 1 (99999)",
+        "names that are not clip ids, left aside: 1 (readme.txt)",
     ):
         assert told in result.stdout, result.stdout
     assert "1 clips failed" in result.stderr and not (workspace / "pwned").exists()

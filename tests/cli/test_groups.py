@@ -61,7 +61,7 @@ def test_what_is_not_there_is_said(fresh: Path) -> None:
     [
         (["groups", "suggest", "--by", "smell"], 2, "no such feature store"),
         (["groups", "suggest", "--by", "../../x"], 2, "no such feature store"),
-        (["groups", "suggest", "--similarity", "2"], 2, "no similarity"),
+        (["groups", "suggest", "--similarity", "2"], 2, "not a similarity"),
         (["groups", "suggest", "--by", "text", "--clusters", "4"], 2, "one of persons"),
         (["groups", "suggest", "--split", "../../x"], 2, "cannot be a split's name"),
         (["groups", "suggest", "--split", "nope"], 2, "no such split"),

@@ -1,4 +1,4 @@
-"""Ctrl-C and the scheduler's signals in every long command: the right exit code, and the same command goes on."""
+"""Ctrl-C and the scheduler's signals in every long command: the right exit code, and the same command continues."""
 
 import os
 import signal

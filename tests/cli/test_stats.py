@@ -81,4 +81,4 @@ def test_figures_do_not_go_into_the_data(fresh: Path, tmp_path: Path) -> None:
     assert not inside.exists()
     (tmp_path / "taken").touch()
     result = run(fresh, "stats", "--plots", str(tmp_path / "taken"))
-    assert result.exit_code == 2 and "this is no folder" in result.stderr
+    assert result.exit_code == 2 and "this is not a folder" in result.stderr

@@ -1,4 +1,4 @@
-"""A small challenge folder with real media, made anew for each test from files encoded once."""
+"""A small challenge folder with real media, made again for each test from files encoded once."""
 
 import shutil
 from collections.abc import Callable

@@ -6,7 +6,7 @@ the standard library's ``csv`` and plain checks.
 1. UTF-8 text; one byte-order mark at the start is understood. Lines end in LF, CR LF or CR and in nothing else. A row
    is one line: neither an id nor a number has a line end in it. Commas; quoted cells as in RFC 4180, so that a
    quotation mark that is not closed in its line, or that text follows, is wrong.
-2. A line of nothing but white space is no row. The first row is the header, exactly; there is at least one more row.
+2. A line of nothing but white space is not a row. The first row is the header, exactly; there is at least one more row.
 3. A row has seven cells: an id and six numbers.
 4. An id is five ASCII digits. Understood too, in this order: white space around it; the name of a media file; ``.0``;
    lost zero padding. No id occurs twice, however it is spelt.

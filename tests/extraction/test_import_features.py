@@ -140,7 +140,7 @@ def test_every_form_gives_the_same_features(workspace: Workspace, tmp_path: Path
         np.testing.assert_array_equal(store.frames(clip), frames(clip))
     assert done.failures is None and not done.mended and (done.added, done.changed) == (10, 0)
     assert [len(members) for members in store.segments.values()] == [4, 4, 2]
-    # The same values in any other form are no change.
+    # The same values in any other form change nothing.
     other = FORMATS["npz" if format_ != "npz" else "pkl"](tmp_path / "other", {clip: frames(clip) for clip in IDS})
     again = import_features(workspace, "audio", [other], name="theirs")
     assert (again.unchanged, again.added, again.changed) == (10, 0, 0) and len(again.store.segments) == 3
@@ -185,7 +185,7 @@ def test_what_cannot_be_features_is_listed_with_its_reason(workspace: Workspace,
         "00005": "text",
         "00007": "damaged",
     }
-    assert set(rows) == set(reasons)  # what is missing is no failure
+    assert set(rows) == set(reasons)  # what is missing is not a failure
     for clip, reason in reasons.items():
         assert reason in rows[clip]["message"] and rows[clip]["retry"] == "no", clip
     assert str(tmp_path) not in done.failures.read_text()

@@ -277,7 +277,7 @@ def test_compacting_is_killed(tmp_path: Path) -> None:
         # The next writer frees what was left: the half-made segments, or the old ones once the new are entered.
         left = len(build(path).segments)
         assert not (path / ".compact").exists() and (left == 3) == (moment >= 32), moment
-        compact(path)  # goes on
+        compact(path)  # continues
         after = FeatureStore.open(path)
         assert everything(after) == kept and len(after.segments) == 3, moment
         assert {file.name for file in path.iterdir()} == {"store.json", ".lock", *after.segments}, moment

@@ -43,7 +43,7 @@ def test_a_chain_of_texts_is_not_one_group() -> None:
     labels = cluster_texts(chain)
     assert labels[0] == labels[1] and len(set(labels.tolist())) >= 6
     assert max(np.bincount(labels)) <= 6
-    more = cluster_texts([*SENTENCES, *chain, *SENTENCES])  # numbers go on from one part to the next
+    more = cluster_texts([*SENTENCES, *chain, *SENTENCES])  # numbers continue from one part to the next
     assert len(set(more.tolist())) == len(set(labels.tolist())) + len(SENTENCES)
     assert (more[: len(SENTENCES)] == more[-len(SENTENCES) :]).all()
 

@@ -95,7 +95,7 @@ def test_the_number_of_persons(workspace: Workspace) -> None:
     (guess,) = suggest(workspace, ["vision"], clusters=18).guesses
     assert len(guess.sizes) == 18 and guess.found.method["clusters"] == 18
     for clusters in (1, 73):
-        with pytest.raises(UsageError, match="no number of persons"):
+        with pytest.raises(UsageError, match="not a number of persons"):
             suggest(workspace, ["vision"], clusters=clusters)
     with pytest.raises(UsageError, match="one of persons"):
         suggest(workspace, ["text"], clusters=3)
@@ -109,7 +109,7 @@ def test_several_stores_have_a_file_each(workspace: Workspace) -> None:
         suggest(workspace, ["vision/lite", add_store(workspace, "other", np.ones(72))])
     with pytest.raises(UsageError, match="no such feature store"):
         suggest(workspace, ["smell"])
-    with pytest.raises(UsageError, match="no similarity"):
+    with pytest.raises(UsageError, match="not a similarity"):
         suggest(workspace, ["text"], similarity=1.5)
 
 
@@ -156,7 +156,7 @@ def test_features_that_cannot_be_used(bare: Workspace) -> None:
     values[5], values[70] = np.nan, np.inf
     (guess,) = suggest(bare, [add_store(bare, "broken", values)]).guesses
     assert guess.found.ungrouped == {"with features that are not finite": 2} and "00005" not in guess.groups.of
-    assert any("hardly tells" in warning for warning in guess.warnings)  # noise
+    assert any("hardly shows" in warning for warning in guess.warnings)  # noise
     assert guess.to_json()["largest_share"] == guess.sizes[0] / 70
 
 

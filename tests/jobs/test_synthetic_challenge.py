@@ -171,7 +171,7 @@ def test_nobodys_files_are_overwritten(written: SyntheticChallenge, tmp_path: Pa
 
 
 def test_what_makes_no_challenge_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match="no size"):
+    with pytest.raises(UsageError, match="not a size"):
         write_challenge(tmp_path / "data", train=3, valid=4, test=4)
     with pytest.raises(UsageError, match="not be hidden"):
         write_challenge(tmp_path / "data", **SIZES, hidden_labels=tmp_path / "data" / "test.csv")

@@ -74,7 +74,7 @@ def test_who_comes_back_near_the_place_is_the_same_person() -> None:
 
 
 def test_one_face_per_frame() -> None:
-    # Two hits on one face in some frames: the better one is it, and the other one is no second place of it.
+    # Two hits on one face in some frames: the better one is it, and the other one is not a second place of it.
     found = [faces((100, 80, 60)) if index % 3 else faces((108, 84, 66), (100, 80, 60)) for index in range(1, 12)]
     np.testing.assert_allclose(follow(seconds(11), found, SIZE, gap=1.0), [[100, 80, 60]] * 11, rtol=1e-6)
     # Two people cheek by cheek are not one who goes to and fro.

@@ -81,4 +81,4 @@ def test_nothing_is_overwritten(tmp_path: Path) -> None:
         fix(path, EMI, IDS)
     assert fixed.read_text() == "mine"
     fixed.unlink()
-    assert fix(path, EMI, IDS) == fix(path, EMI, IDS)  # the same content again is no harm
+    assert fix(path, EMI, IDS) == fix(path, EMI, IDS)  # the same content again does no harm

@@ -49,7 +49,7 @@ def test_submitting(predicted_copy: Path) -> None:
     np.testing.assert_allclose(np.array([row[1:] for row in rows[1:]], float), expected, atol=5.01e-7)
     clipped = int(((predictions.values < 0) | (predictions.values > 1)).sum())
     assert record["clipped_values"] == clipped
-    submit(workspace, Path("submissions/team.csv"))  # the same content again is no harm
+    submit(workspace, Path("submissions/team.csv"))  # the same content again does no harm
     with pytest.raises(UsageError, match="another submission in this file"):
         submit(workspace, Path("submissions/team.csv"), run=find_run(workspace, "F1"))
     submit(workspace, Path("submissions/team.csv"), run=find_run(workspace, "F1"), force=True)

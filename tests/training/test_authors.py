@@ -230,7 +230,7 @@ def test_without_its_split_a_run_predicts_but_is_not_scored(workspace: Workspace
         with pytest.raises(AbawkitError, match="without the name of the split") as caught:
             attempt()
         assert "--split NAME" in str(caught.value)
-    with pytest.raises(UsageError, match="at least two runs"):  # it is no member by default
+    with pytest.raises(UsageError, match="at least two runs"):  # it is not a member by default
         ensemble(workspace)
     (run.path / "predictions" / "valid.csv").unlink()
     assert predict(workspace, run, "valid").truth is None
@@ -357,7 +357,7 @@ def test_a_damaged_file_is_refused(workspace: Workspace, tmp_path: Path, content
 @pytest.mark.parametrize("content", [[1, 2], {"state_dict": {}}, {"model_state_dict": 3}, torch.zeros(3)])
 def test_something_else_is_refused(workspace: Workspace, tmp_path: Path, content: Any) -> None:
     torch.save(content, tmp_path / "x.pt")
-    with pytest.raises(AbawkitError, match="no checkpoint of the authors' script"):
+    with pytest.raises(AbawkitError, match="not a checkpoint of the authors' script"):
         import_run(workspace, [tmp_path / "x.pt"])
 
 

@@ -80,7 +80,7 @@ def test_a_tracker_that_fails_is_told_of_once_and_the_others_go_on(train_with: A
     broken, whole, kept = Notebook(OSError("no\nspace")), Notebook(), Kept()
     run = train_with(broken, whole, kept=kept)
     assert [said for said in kept.said if "mine" in said] == [
-        "mine-0 failed, the training goes on without it (OSError: no space)"
+        "mine-0 failed, the training continues without it (OSError: no space)"
     ]
     assert len(broken.rows) == 4 and broken.ended == 0
     assert [(row["stage"], row["epoch"]) for row in whole.rows] == [

@@ -216,10 +216,10 @@ def _decode_pictures(path: Path, info: MediaInfo, damage: list[str], report: Rep
             report.add("M310", "the frame rate varies", path=path, got=got, expected=f"{1000 * usual:.0f} ms")
         span = float(times[-1])
         rate = len(steps) / span if span > 0 else 0.0
-        told = info.header_fps
-        if rate and told and abs(told - rate) > max(WRONG_RATE * rate, 1 / span):
-            message = "the header tells another frame rate than the timestamps"
-            got, expected = f"{told:.4g} per second", f"{rate:.4g}, which is used"
+        header_rate = info.header_fps
+        if rate and header_rate and abs(header_rate - rate) > max(WRONG_RATE * rate, 1 / span):
+            message = "the header gives another frame rate than the timestamps"
+            got, expected = f"{header_rate:.4g} per second", f"{rate:.4g}, which is used"
             report.add("M312", message, path=path, got=got, expected=expected)
     return video.decoded
 

@@ -79,7 +79,7 @@ def check_faces(folder: Path, root: Path, depth: Depth, report: Report) -> tuple
 
 
 def _is_linked_crop(entry: os.DirEntry[str], root: Path, found: _Once) -> bool:
-    """Whether a crop that is no plain file is a link to one within the challenge folder."""
+    """Whether a crop that is not a plain file is a link to one within the challenge folder."""
     if not entry.is_symlink():
         return False
     path = Path(entry.path)
@@ -101,7 +101,7 @@ def _add_odd(entry: os.DirEntry[str], suffix: str, root: Path, found: _Once) -> 
     elif leaves(path, root, path.parent):
         found.add("F108", entry.path, "")
     elif suffix.lower() in IMAGE_SUFFIXES and is_file(entry):
-        message, expected = "a face crop whose name is no number: left aside", "0.jpg, 1.jpg, …"
+        message, expected = "a face crop whose name is not a number: left aside", "0.jpg, 1.jpg, …"
         found.add("M319", entry.path, message, got=repr(entry.name), expected=expected)
     else:
         _add_no_image(entry, found)
@@ -142,14 +142,16 @@ def _check_numbers(folder: Path, numbers: Sequence[int], report: Report) -> None
     first = min(unique[0], 1)
     missing = unique[-1] - first + 1 - sum(number >= first for number in unique)
     twice = [a for a, b in pairwise(ordered) if a == b]
-    told = []
+    problems = []
     if missing:
         gaps = ((a + 1, b - 1) for a, b in pairwise([first - 1, *unique]) if b - a > 1)
         shown = [f"{a}" if a == b else f"{a} to {b}" for (a, b), _ in zip(gaps, range(_SHOWN), strict=False)]
-        told.append(f"{missing} missing: {', '.join(shown)}{' …' if len(shown) == _SHOWN else ''}")
+        problems.append(f"{missing} missing: {', '.join(shown)}{' …' if len(shown) == _SHOWN else ''}")
     if twice:
-        told.append(f"{len(twice)} twice: {', '.join(map(str, twice[:_SHOWN]))}{' …' if len(twice) > _SHOWN else ''}")
-    if told:
+        problems.append(
+            f"{len(twice)} twice: {', '.join(map(str, twice[:_SHOWN]))}{' …' if len(twice) > _SHOWN else ''}"
+        )
+    if problems:
         message = "the numbers of the face crops have gaps or repeat: the order of frames may be wrong"
         expected = f"{unique[0] if unique[0] < 2 else 0} to {unique[-1]}, each once"
-        report.add("M318", message, path=folder, got="; ".join(told), expected=expected)
+        report.add("M318", message, path=folder, got="; ".join(problems), expected=expected)

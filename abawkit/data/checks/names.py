@@ -1,4 +1,4 @@
-"""Names in a challenge folder: what is no clip, dangerous, doubled, of the wrong kind, or a link to another place."""
+"""Names in a challenge folder: what is not a clip, dangerous, doubled, of the wrong kind, or a link elsewhere."""
 
 from __future__ import annotations
 

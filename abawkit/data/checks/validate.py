@@ -144,21 +144,21 @@ def _check_splits(folder: ChallengeFolder, official: Official, report: Report) -
 
 
 def _check_extra(folder: ChallengeFolder, official: Official, report: Report) -> None:
-    """Adds a finding per folder that has files of clips in no split; a clip is told where its video is, else each."""
+    """Adds a finding per folder that has files of clips in no split; a clip is named where its video is, else each."""
     known = {*official.listed, *official.test_ids}
     for base in folder.bases:
         own = known
         if base != folder.root and official.test_source == "folder":
             own = set(official.test_ids)
-        told: set[str] = set()
+        named: set[str] = set()
         for place in folder.places(base):
-            rest = [clip for clip in folder.ids_in(place) if clip not in own and clip not in told]
+            rest = [clip for clip in folder.ids_in(place) if clip not in own and clip not in named]
             if rest:
                 shown = ", ".join(rest[:5]) + (" …" if len(rest) > 5 else "")
-                no_split = "in no split" if own is known else "that are no test clips"
+                no_split = "in no split" if own is known else "that are not test clips"
                 report.add("F106", f"{len(rest)} clip(s) {no_split}: left aside", path=place.folder, got=shown)
             if place.kind == "video":
-                told = set(rest)
+                named = set(rest)
 
 
 def _check_missing(

@@ -166,7 +166,7 @@ def read_record(folder: Path) -> dict[str, Any]:
 
     Raises:
         AbawkitError: There is none, or it is no JSON object.
-        FindingsError: It is no split's record.
+        FindingsError: It is not a split's record.
     """
     record = read_json(folder / RECORD, "a record of `abawkit resplit`")
     if record.get("format") == 1 and isinstance(record.get("strategy"), str):

@@ -119,7 +119,7 @@ def fold(
     base = name or f"{folds}fold-s{pool.seed}{_suffix(pool, usually_free=True)}"
     made = []
     for index, held in enumerate(parts, 1):
-        # What is always in training is no part of the folds, and makes the ratio another one.
+        # What is always in training is not part of the folds, and makes the ratio another one.
         ratio = Ratio.parse(f"{folds - 1}:1" if free else f"{len(pool.labelled) - len(held)}:{len(held)}")
         part = {"set": base, "index": index, "of": folds}
         made.append(_made(workspace, f"{base}-{index}", pool, held, ratio=ratio, fold=part))

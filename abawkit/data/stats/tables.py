@@ -45,7 +45,7 @@ class LabelStats:
         row_sum_mean: Mean over the clips of the sum of a clip's labels.
         row_sum_max: The largest sum.
         row_sum_above_one_percent: Share of clips whose labels sum to more than 1 (beyond rounding), in percent.
-        raters: How many raters the labels imply; None for a task whose labels are no votes.
+        raters: How many raters the labels imply; None for a task whose labels are not votes.
     """
 
     values: Array
@@ -237,7 +237,7 @@ def label_stats(values: Array, most_raters: int | None) -> LabelStats:
 
     Args:
         values: The labels.
-        most_raters: They are shares of the votes of at most so many raters. None: they are no votes.
+        most_raters: They are shares of the votes of at most so many raters. None: they are not votes.
     """
     above = (values > 0).astype(np.float64)
     distinct, places = np.unique(values, return_inverse=True)

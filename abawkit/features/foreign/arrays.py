@@ -161,7 +161,7 @@ def _open_zip(file: IO[bytes], path: Path, opened: ExitStack) -> tuple[str, Any]
         # torch stores without compression; a file that claims to hold more than its own size is a trap.
         held = sum(entry.file_size for entry in entries)
         if held > path.stat().st_size or any(entry.compress_type != zipfile.ZIP_STORED for entry in entries):
-            raise AbawkitError("is no file that torch wrote", path=path, got=f"{human_bytes(held)} packed into it")
+            raise AbawkitError("is not a file that torch wrote", path=path, got=f"{human_bytes(held)} packed into it")
         _refuse_larger_than_memory(held, path)
         file.seek(0)
         return "pt", load_tensors(file, path)

@@ -43,7 +43,7 @@ class Entries:
     Attributes:
         clips: Id → its entries; more than one when several files mean the same clip.
         mended: How ids were damaged → how many were understood all the same.
-        no_ids: Names that are no clip ids.
+        no_ids: Names that are not clip ids.
         formats: Suffixes of the files in folders, and formats of the files with many clips.
     """
 
@@ -151,6 +151,6 @@ def common_form(entries: Mapping[str, Sequence[Entry]], dim: int | None, source:
             path=source,
             got=shown or reason,
             expected="arrays of shape (T, D) with one D" if dim is None else f"{dim} values per frame",
-            todo="give the right number (--dim D), or mend the files",
+            todo="give the right number (--dim D), or fix the files",
         )
     return dim or width, "float16" if kinds == {"float16"} else "float32"

@@ -79,7 +79,7 @@ def export_features(
         raise UsageError("unknown form of export", got=f"{format}, {missing}", expected="npy or pkl; skip or zeros")
     for clip in store.ids:
         if not workspace.task.ids.is_id(clip):  # a store can come from anywhere
-            raise AbawkitError("the store holds something that is no clip id", path=store.path, got=repr(clip)[:80])
+            raise AbawkitError("the store holds something that is not a clip id", path=store.path, got=repr(clip)[:80])
     store.require_whole()
     before = _refuse(workspace, to, overwrite=overwrite)
     files: list[str] = []
@@ -120,7 +120,7 @@ def _refuse(workspace: Workspace, to: Path, *, overwrite: bool) -> list[str]:
     """Returns the names of an earlier export's files.
 
     Raises:
-        UsageError: ``to`` is no place for an export.
+        UsageError: ``to`` is not a place for an export.
     """
     place = to.resolve()
     never = {workspace.features: "the workspace's feature stores"}
@@ -130,7 +130,7 @@ def _refuse(workspace: Workspace, to: Path, *, overwrite: bool) -> list[str]:
         if place.is_relative_to(folder.resolve()):
             raise UsageError(f"this lies in {what}", path=to, todo="give another folder: --to DIR")
     if to.exists() and not to.is_dir():
-        raise UsageError("this is no folder", path=to, todo="give a new or empty folder: --to DIR")
+        raise UsageError("this is not a folder", path=to, todo="give a new or empty folder: --to DIR")
     others = sorted(entry.name for entry in to.iterdir() if entry.name != ".lock") if to.exists() else []
     if not others:
         return []

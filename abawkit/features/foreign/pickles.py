@@ -99,7 +99,7 @@ def read_pickle(data: bytes, path: Path) -> Any:
         path: For messages.
 
     Raises:
-        AbawkitError: It is no pickle, is damaged, or asks for anything else. Nothing of it was run.
+        AbawkitError: It is not a pickle, is damaged, or asks for anything else. Nothing of it was run.
     """
     machine = _Machine(path)
     try:
@@ -114,7 +114,9 @@ def read_pickle(data: bytes, path: Path) -> Any:
         # What pickletools and a list raise when the instructions make no sense; _DamagedError is a ValueError, and
         # Python warns of an odd escape sequence in a text.
         got = " ".join(str(error).split())[:120] or type(error).__name__
-        raise AbawkitError("is no pickle, or is damaged", path=path, got=got, todo="copy or save it again") from error
+        raise AbawkitError(
+            "is not a pickle, or is damaged", path=path, got=got, todo="copy or save it again"
+        ) from error
     if left:
         raise AbawkitError(
             "there is more after the pickle's end", path=path, got=f"{left} bytes", expected="one pickle", todo=_TODO
@@ -232,17 +234,17 @@ class _Machine:
 
     def _extend(self, items: list[Any]) -> None:
         if type(self.stack[-1]) is not list:
-            raise _DamagedError("values are added to something that is no list")
+            raise _DamagedError("values are added to something that is not a list")
         self.stack[-1].extend(items)
 
     def _set(self, items: list[Any]) -> None:
         target = self.stack[-1]
         if type(target) is not dict or len(items) % 2:
-            raise _DamagedError("entries are added to something that is no dictionary")
+            raise _DamagedError("entries are added to something that is not a dictionary")
         for key, value in zip(items[::2], items[1::2], strict=True):
             # A key that is a deep tuple would crash the interpreter when its hash is taken.
             if not isinstance(key, str | int | float | bytes | None):
-                raise self._refused("a dictionary whose keys are no text or numbers")
+                raise self._refused("a dictionary whose keys are not text or numbers")
             target[key] = value
 
     def _remember(self, number: int) -> None:
@@ -268,7 +270,7 @@ class _Machine:
 
     def _build(self, function: Any, arguments: Any) -> Any:
         if not isinstance(function, _Name) or not isinstance(arguments, tuple):
-            raise self._refused("a call of something that is no name")
+            raise self._refused("a call of something that is not a name")
         match function.what, arguments:
             case "empty array", (_Name("array type"), *_):
                 return _EmptyArray()

@@ -26,7 +26,7 @@ SIMILARITY = 0.5
 #: A word in less than this share of the texts weighs no more than one in so many: most rare words are misheard ones.
 RARE = 0.01
 
-#: Dimensions in which persons are told apart.
+#: Dimensions in which persons are distinguished.
 DIMS = 32
 
 #: Most frames of a clip that are looked at, spread evenly.
@@ -35,7 +35,7 @@ FRAMES = 64
 #: How much of the mean variance is added to the frames' covariance, which is else not invertible.
 SHRINKAGE = 0.01
 
-#: Fewest clips among which persons can be told apart.
+#: Fewest clips among which persons can be distinguished.
 MIN_CLIPS = 8
 
 _WORD = re.compile(r"[^\W_]+(?:'[^\W_]+)*")

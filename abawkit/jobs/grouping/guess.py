@@ -139,7 +139,7 @@ def by_store(
         todo = f"{more}; or say how many persons there are: --clusters"
         raise UsageError("all clips with such features are of one official side", path=store.path, todo=todo)
     if clusters is not None and not 1 < clusters <= len(points):
-        raise UsageError("this is no number of persons", got=str(clusters), expected=f"2 to {len(points)}")
+        raise UsageError("this is not a number of persons", got=str(clusters), expected=f"2 to {len(points)}")
     with progress.task("comparing persons", 1, "step") as task:
         found = cluster_points(points, here, clusters=clusters)
         task.advance()

@@ -76,23 +76,23 @@ class Guess:
         right = self.found.method.get("pairs_right")
         if right is None or right != right:
             return ""
-        told = "nearly all" if right > 0.995 else f"about {100 * right:.0f} %"
-        return f"{told} of the pairs of clips in one group are right, judged by the official split"
+        remark = "nearly all" if right > 0.995 else f"about {100 * right:.0f} %"
+        return f"{remark} of the pairs of clips in one group are right, judged by the official split"
 
     @property
     def warnings(self) -> list[str]:
         """What speaks against these groups, in words."""
         said = []
         if len(self.sizes) > 1 and self.largest > LARGE:
-            told = (
+            remark = (
                 f"the largest group has {100 * self.largest:.0f} % of the clips: different ones may have run together"
             )
-            said.append(told)
+            said.append(remark)
         if len(self.sizes) == 1:
             said.append("all clips are in one group: this tells nothing")
         if self.together < ALONE:
-            told = f"only {100 * self.together:.0f} % of the clips share a group with another one"
-            said.append(f"{told}: this hardly tells which belong together")
+            remark = f"only {100 * self.together:.0f} % of the clips share a group with another one"
+            said.append(f"{remark}: this hardly shows which belong together")
         return said
 
     def to_json(self) -> dict[str, Any]:
@@ -177,7 +177,7 @@ def suggest(
         AbawkitError: A store lacks a shard.
     """
     if not 0 < similarity < 1:
-        raise UsageError("this is no similarity", got=f"{similarity:g}", expected="a number between 0 and 1")
+        raise UsageError("this is not a similarity", got=f"{similarity:g}", expected="a number between 0 and 1")
     folder = ChallengeFolder.open(workspace.data, workspace.task)
     official = load_official(folder)
     sides = {"official": {"train": official.train.ids, "valid": official.valid.ids, "test": official.test_ids}}

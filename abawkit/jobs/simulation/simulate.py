@@ -164,7 +164,7 @@ def _write_tables(root: Path, world: World) -> None:
     persons = {clip: f"person-{person:04d}" for clip, person in zip(world.ids, world.persons, strict=True)}
     videos = {clip: f"seed-{video:04d}" for clip, video in zip(world.ids, world.videos, strict=True)}
     write_groups(root / SUBJECTS, EMI, persons)
-    # Seed videos are no subjects: a split along them is not called subject-safe.
+    # Seed videos are not subjects: a split along them is not called subject-safe.
     write_groups(root / SEED_VIDEOS, EMI, videos, "proxy_seed")
     if not (root / CONFIG_NAME).exists():
         init_workspace(root, folder)

@@ -69,7 +69,7 @@ def split_sizes(clips: int | None = None, scale: float | None = None) -> dict[st
         raise UsageError("the size is given twice", expected="--clips or --scale", todo="leave one of them out")
     labelled = EMI.counts["train"] + EMI.counts["valid"]
     if scale is not None and not 0 < scale < 100:
-        raise UsageError("this is no scale", got=f"{scale:g}", expected="more than 0, at most about 5.7")
+        raise UsageError("this is not a scale", got=f"{scale:g}", expected="more than 0, at most about 5.7")
     count = clips if clips is not None else round(labelled * (1.0 if scale is None else scale))
     train = round(count * EMI.counts["train"] / labelled)
     sizes = {"train": train, "valid": count - train, "test": round(count * EMI.counts["test"] / labelled)}
@@ -77,7 +77,7 @@ def split_sizes(clips: int | None = None, scale: float | None = None) -> dict[st
     if min(sizes.values()) < _LEAST or sum(sizes.values()) > most:
         got = ", ".join(f"{size} {name}" for name, size in sizes.items())
         raise UsageError(
-            "this is no size for a challenge", got=got, expected=f"{_LEAST} clips per split, {most} at most in all"
+            "this is not a size for a challenge", got=got, expected=f"{_LEAST} clips per split, {most} at most in all"
         )
     return sizes
 

@@ -111,7 +111,9 @@ def write_challenge(
     """
     if min(train, valid, test) < _LEAST or train + valid + test > 10 ** (EMI.ids.digits or 0):
         raise UsageError(
-            "this is no size for a challenge", got=f"{train}, {valid}, {test} clips", expected=f"at least {_LEAST} each"
+            "this is not a size for a challenge",
+            got=f"{train}, {valid}, {test} clips",
+            expected=f"at least {_LEAST} each",
         )
     if hidden_labels is not None and hidden_labels.resolve().is_relative_to(root.resolve()):
         raise UsageError("the hidden labels would not be hidden", path=hidden_labels, expected=f"outside {root}")

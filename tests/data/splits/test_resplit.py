@@ -205,7 +205,7 @@ def test_a_change_by_hand_is_noticed(workspace: Workspace, file: str) -> None:
     for call in (lambda: load_split(split.folder, workspace.task), lambda: find_split(workspace, "4:1")):
         with pytest.raises(FindingsError, match="changed after the split was made"):
             call()
-    path.write_bytes(whole.replace("\n", "\r\n").encode())  # an editor's line ends are no change
+    path.write_bytes(whole.replace("\n", "\r\n").encode())  # an editor's line ends change nothing
     load_split(split.folder, workspace.task)
 
 
@@ -462,7 +462,7 @@ def test_a_change_of_the_groups_is_noticed(bare_workspace: MakeWorkspace, change
     split = resplit(workspace, groups=write_groups_csv(workspace, of, "proxy_seed"))
     path = split.folder / "groups.csv"
     text = path.read_text()
-    path.write_bytes(text.replace("\n", "\r\n").encode())  # an editor's line ends are no change
+    path.write_bytes(text.replace("\n", "\r\n").encode())  # an editor's line ends change nothing
     load_split(split.folder, workspace.task)
     if change == "delete":
         path.unlink()
@@ -481,7 +481,7 @@ def test_other_groups_are_another_split(bare_workspace: MakeWorkspace) -> None:
     workspace = bare_workspace(12, 8)
     of = {f"{k:05d}": f"{k}" for k in range(20)}
     first = resplit(workspace, groups=write_groups_csv(workspace, of))
-    assert first.valid.ids == resplit(workspace).valid.ids  # a group of one clip is no group
+    assert first.valid.ids == resplit(workspace).valid.ids  # a group of one clip is not a group
     with pytest.raises(UsageError, match="another split of this name"):
         resplit(workspace, groups=write_groups_csv(workspace, of, "proxy_person"))
 

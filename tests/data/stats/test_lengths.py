@@ -15,7 +15,7 @@ def clip(seconds: float | None, reason: str | None = None, number: int | None = 
 def test_frames_as_the_paper_counts_them() -> None:
     assert paper_frames(np.array([0.01, 0.1, 0.3, 0.31, 225.5, 1249.9])).tolist() == [1, 1, 3, 4, 2255, 12499]
     assert paper_frames(np.array([1249.95])).tolist() == [12500]
-    # The sum of a time and a duration in floating point is no frame more than it should be.
+    # The sum of a time and a duration in floating point is not a frame more than it should be.
     assert paper_frames(np.array([0.1 + 0.2, 2.9666666666666663 + 0.03333333333333333])).tolist() == [3, 30]
 
 
