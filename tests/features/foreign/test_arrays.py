@@ -146,7 +146,7 @@ def test_claims_and_bombs(tmp_path: Path) -> None:
     with zipfile.ZipFile(tmp_path / "c.pt", "w", zipfile.ZIP_DEFLATED) as archive:
         archive.writestr("archive/data.pkl", b"\0" * 10**8)
     tracemalloc.start()
-    for name, match in (("b.npz", "packed in a way"), ("c.pt", "no file that torch wrote")):
+    for name, match in (("b.npz", "packed in a way"), ("c.pt", "not a file that torch wrote")):
         with pytest.raises(AbawkitError, match=match):
             contents(tmp_path / name)
     with open_data(tmp_path / "a.npz") as (_, value), pytest.raises(AbawkitError, match="far larger"):
@@ -163,7 +163,7 @@ def test_claims_and_bombs(tmp_path: Path) -> None:
         (b"\x1f\x8b\x08", "gzip"),
         (b"BZh9", "bzip2"),
         (b"MATLAB 5.0 MAT-file", "MATLAB"),
-        (b"Filename,Joy\n00000,1\n", "no pickle"),
+        (b"Filename,Joy\n00000,1\n", "not a pickle"),
         (b"\x93NUMPY\x01\x00\x10\x00{'descr': __imp", "damaged"),
         (b"\x93NUMPY\x09\x00" + b"x" * 20, None),
         (b"PK\x03\x04 and then nothing", "damaged"),

@@ -139,7 +139,7 @@ def test_an_id_never_leads_out_of_the_folder(workspace: Workspace, tmp_path: Pat
     frames = np.ones((1, 5), np.float16)
     with open_for_writing(path, SPEC) as writer:
         writer.add([ClipFeatures("../00000", Status.PRESENT, frames, np.zeros(1, np.float32), "s")])
-    with pytest.raises(AbawkitError, match="no clip id"):
+    with pytest.raises(AbawkitError, match="not a clip id"):
         export_features(workspace, FeatureStore.open(path), tmp_path / "out")
     assert not (tmp_path / "00000.npy").exists()
 
