@@ -30,6 +30,9 @@ from abawkit.progress import Progress
 from abawkit.training.batches import row_batches
 from abawkit.training.placement import EVALUATION_BATCH, Batch, Placed
 
+#: Added to the seed of the order for dropout, so that the two streams of numbers differ (torch seeds with 32 bits).
+_DROPOUT = 0x9E3779B9
+
 
 @dataclass(frozen=True)
 class FitPlan:
@@ -213,7 +216,7 @@ def train_epoch(
     scaler = scaler or torch.amp.GradScaler("cpu", enabled=False)
     parameters = list(trainable(optimizer))
     network.train()
-    torch.manual_seed(plan.seed + epoch)
+    torch.manual_seed(plan.seed + epoch + _DROPOUT)
     total: Tensor | float = 0.0
     steps = list(row_batches(len(clips.clips), plan.batch_size, seed=plan.seed + epoch))
     with closing(clips.batches(steps)) as batches:
