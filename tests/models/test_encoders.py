@@ -1,6 +1,7 @@
 """What every kind of encoder keeps, and recurrent and convolutional ones against other forms of them, in float64."""
 
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
@@ -13,9 +14,9 @@ from torch import Tensor, nn
 from abawkit.models.clips import GROUP_FRAMES, Packed, in_order
 from abawkit.models.encoders import KINDS, Encoder
 from abawkit.models.encoders.convolution import Tcn
-from abawkit.models.encoders.pooled import Mlp
+from abawkit.models.encoders.pooled import Mean, MeanStd, Mlp, Statistics
 from abawkit.models.encoders.recurrent import Gru, Lstm
-from abawkit.models.pooling import statistics
+from abawkit.models.pooling import attention_pool, statistics
 
 DIM = 5
 LENGTHS = [4, 1, 0, 7, 3000, 3]
@@ -176,3 +177,69 @@ def test_groups_hold_every_clip_once_and_pad_little(lengths: list[int]) -> None:
             assert own.tolist() == [[float(row + 1) if lengths[row] else 0.0] * 2] * real[place]
     values = in_order([group.rows for group in groups], [group.frames[:, 0, 0] for group in groups])
     assert values.tolist() == [float(row + 1) if n else 0.0 for row, n in enumerate(lengths)]
+
+
+def test_the_tcn_is_causal_and_its_last_frame_is_the_clips_own() -> None:
+    encoder, clips = built(Tcn(hidden=4, levels=3, pooling="last")), frames([11, 7])  # one group: 7 is padded to 11
+    ends = torch.cat([encoder(Packed.of([clip])) for clip in clips])
+    torch.testing.assert_close(encoder(Packed.of(clips)), ends, **EXACT)
+    (group,) = Packed.of(clips).groups(torch.float64)
+    assert group.lengths.tolist() == [11, 7]
+    later = clips[0].clone()
+    later[7:] += 100.0
+    states = []
+    for clip in (clips[0], later):  # what the last norm gives: a state for each frame
+        hook = encoder.norms[-1].register_forward_hook(lambda module, given, made: states.append(made[0]))  # type: ignore[index, union-attr, operator]
+        encoder(Packed.of([clip]))
+        hook.remove()
+    torch.testing.assert_close(states[0][:7], states[1][:7], **EXACT)
+    assert not torch.allclose(states[0][7:], states[1][7:])
+
+
+def test_the_tcn_has_dropout_in_training() -> None:
+    encoder = Tcn(hidden=6, dropout=0.9).build(DIM).double().train()
+    clips = Packed.of(frames([5, 5]))
+    assert not torch.equal(encoder(clips), encoder(clips))
+    assert torch.equal(encoder.eval()(clips), encoder(clips))
+
+
+@pytest.mark.parametrize("lengths", [[9000] * 5, [20_000, 20_000, 17_000, 5]])
+def test_a_group_of_several_clips_is_limited(lengths: list[int]) -> None:
+    groups = list(Packed.of([torch.ones(n, 1) for n in lengths]).groups(torch.float32))
+    assert sorted(row for group in groups for row in group.rows) == list(range(len(lengths)))
+    assert all(len(group.rows) == 1 or group.frames[:, :, 0].numel() <= GROUP_FRAMES for group in groups)
+
+
+def test_vectors_of_joined_clips_are_those_of_clips_where_they_lie() -> None:
+    clips = frames([1, 0, 1, 1])
+    for packed in (Packed.of(clips), Packed.joined(clips)):
+        expected = torch.cat([clip if len(clip) else torch.zeros(1, DIM, dtype=torch.float64) for clip in clips])
+        torch.testing.assert_close(packed.vectors(torch.float64), expected, **EXACT)
+
+
+@pytest.mark.parametrize("kind", [kind for kind in KINDS if issubclass(kind, Mean | MeanStd | Statistics)])
+def test_pooled_kinds_project_their_statistics_in_order(kind: Any) -> None:
+    encoder, (clip,) = built(kind(hidden=6)), frames([9])
+    values = clip.numpy()
+    every = [values.mean(0), values.std(0), values.min(0), values.max(0)][: len(kind.names)]
+    expected = encoder.proj(torch.from_numpy(np.concatenate(every))[None])  # type: ignore[operator]
+    torch.testing.assert_close(encoder(Packed.of([clip])), expected, **EXACT)
+
+
+def test_the_buffer_of_conversions_grows_and_outlives_inference_mode() -> None:
+    """In a thread of its own, whose buffer is new."""
+
+    def run() -> list[Tensor]:
+        with torch.inference_mode():
+            first = statistics(Packed.of([torch.ones(2, 3).half()]), ["mean"], torch.float32)
+        found = [first]
+        for length in (2, 50):  # in the buffer that there is, then in a larger one
+            weight = torch.zeros(3, requires_grad=True)
+            pooled = attention_pool(Packed.of([torch.full((length, 3), 2.0).half()]), weight, torch.zeros(()))
+            found += [pooled.detach(), *torch.autograd.grad(pooled.sum(), weight)]
+        return found
+
+    with ThreadPoolExecutor(1) as thread:
+        found = thread.submit(run).result()
+    for values, expected in zip(found, (1.0, 2.0, 0.0, 2.0, 0.0), strict=True):
+        torch.testing.assert_close(values, torch.full_like(values, expected), rtol=0, atol=1e-4)

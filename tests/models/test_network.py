@@ -145,3 +145,37 @@ def test_a_network_without_fusion_has_one_slot() -> None:
     slots = {slot: SlotConfig(ENCODERS[slot], DIM[slot]) for slot in ("text", "audio")}
     with pytest.raises(ValueError, match="one slot"):
         Network(NetworkConfig(slots, 6))
+
+
+@both
+def test_modality_dropout_never_drops_all(missing: Missing) -> None:
+    seen: dict[str, Tensor] = {}
+
+    class Watching(torch.nn.Module):
+        def forward(self, vectors: dict[str, Tensor], present: dict[str, Tensor]) -> Tensor:
+            seen.update(present)
+            return vectors["text"]
+
+    made, given = network(missing, rate=0.9), inputs()
+    made.fusion_head = Watching()  # type: ignore[assignment]
+    made.train()
+    dropped = 0
+    for seed in range(40):
+        torch.manual_seed(seed)
+        made(given)
+        kept = torch.stack([seen[slot] for slot in DIM], dim=1)
+        assert bool(kept.any(dim=1).all())
+        dropped += int((~kept).sum())
+    assert dropped > 40 * 3  # of 360; by chance about 240
+
+
+def test_a_head_has_the_dropout_of_heads() -> None:
+    torch.manual_seed(0)
+    made = Network(NetworkConfig({"text": SlotConfig(Mlp(hidden=1, dropout=0.0), 3)}, 1, head_dropout=0.3)).train()
+    with torch.no_grad():  # the vector is 1, and so is the head's weight
+        for name, parameter in made.named_parameters():
+            parameter.fill_(1.0 if name in ("text_encoder.feature.4.bias", "text_head.1.weight") else 0.0)
+    clips = Packed.of(list(torch.ones(10_000, 3).split(1)))
+    output = made(Inputs({"text": clips}, {}, {"text": clips.present})).prediction
+    assert float((output == 0).float().mean()) == pytest.approx(0.3, abs=0.02)
+    torch.testing.assert_close(output[output != 0].unique(), torch.tensor([1 / 0.7]))

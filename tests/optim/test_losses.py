@@ -93,3 +93,18 @@ def test_terms_are_weighted_and_summed_and_can_judge_a_head() -> None:
     expected = ((target - prediction) ** 2).mean() + 0.25 * Pearson().value(target, prediction)
     expected = expected + 0.5 * ((target - head) ** 2).mean()
     torch.testing.assert_close(found, expected, rtol=1e-12, atol=1e-12)
+
+
+@pytest.mark.parametrize("kind", ["constant", "nearly constant"])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_pearson_of_a_constant_prediction_counts_as_zero(kind: str, dtype: torch.dtype) -> None:
+    target, prediction = (values.to(dtype) for values in tied(16))
+    level = prediction[:, 2] * 1e-6 if kind == "nearly constant" else 0.0
+    prediction[:, 2] = 0.1 + level  # variance below 1e-10
+    prediction.requires_grad_()
+    loss = Pearson().value(target, prediction)
+    (gradient,) = torch.autograd.grad(loss, prediction)
+    rest = [e for e in range(6) if e != 2]
+    r = [pearsonr(target[:, e], prediction.detach()[:, e]).statistic for e in rest]
+    assert float(loss.detach()) == pytest.approx(1 - sum(r) / 6, abs=1e-6)
+    assert bool(torch.isfinite(gradient).all()) and gradient[:, 2].tolist() == [0.0] * 16

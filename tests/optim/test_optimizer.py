@@ -54,3 +54,17 @@ def test_the_running_mean_of_the_weights() -> None:
     assert torch.equal(
         average.network.state_dict()["text_head.1.weight"], other.network.state_dict()["text_head.1.weight"]
     )
+
+
+def test_a_state_of_the_running_mean_stays_as_it_was() -> None:
+    network = Network(load_system("F1").network("text", {"text": 3}, 6))
+    average = WeightAverage(network, 0.9)
+    average.update(network)
+    state = average.state_dict()
+    before = {name: values.clone() for name, values in state.items()}
+    with torch.no_grad():
+        for parameter in network.parameters():
+            parameter.add_(1.0)
+    average.update(network)
+    assert all(torch.equal(values, before[name]) for name, values in state.items())
+    assert not torch.equal(average.state_dict()["module.text_head.1.bias"], before["module.text_head.1.bias"])

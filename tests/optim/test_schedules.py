@@ -5,6 +5,8 @@ from typing import Any
 
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 
 from abawkit.optim.schedules import Constant, Cosine, Plateau, Replay
 
@@ -66,3 +68,37 @@ def test_a_saved_state_continues_the_same(config: Any, after: int) -> None:
 def test_what_cannot_be_is_refused(make: Any) -> None:
     with pytest.raises(ValueError, match="must be"):
         make()
+
+
+@given(st.lists(st.sampled_from([0.1, 0.2, 0.200001, 0.3, 0.4, NAN]), min_size=1, max_size=40), st.integers(1, 30))
+def test_plateau_is_a_loop(tail: list[float], patience: int) -> None:
+    """From a first score above zero; better is more than 1e-4 of the best."""
+    scores = [0.15, *tail]
+    wait, best, bad, rate, expected = max(3, patience // 3), -math.inf, 0, 0.1, []
+    for score in scores:
+        expected.append(rate)
+        if score > best * 1.0001 or best == -math.inf:
+            best, bad = score, 0
+        else:
+            bad += 1
+        if bad > wait:
+            rate, bad = rate / 2, 0
+    optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=0.1)
+    schedule, found = Plateau().build(optimizer, len(scores), patience), []
+    for score in scores:
+        found.append(optimizer.param_groups[0]["lr"])
+        optimizer.step()
+        schedule.step(score)
+    assert found == pytest.approx(expected)
+
+
+def test_replay_gives_its_rates_whatever_the_base() -> None:
+    groups = [{"params": [torch.nn.Parameter(torch.zeros(1))], "lr": lr} for lr in (0.4, 0.04)]
+    optimizer = torch.optim.SGD(groups)
+    schedule = Replay([0.3, 0.1]).build(optimizer, 2, 10)
+    found = []
+    for _ in range(2):
+        found += [group["lr"] for group in optimizer.param_groups]
+        optimizer.step()
+        schedule.step(NAN)
+    assert found == pytest.approx([0.3, 0.03, 0.1, 0.01])
