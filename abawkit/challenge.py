@@ -53,23 +53,23 @@ class IdRule:
         """
         if self.is_id(text):
             return text, None
-        mended: list[str] = []
+        fixes: list[str] = []
         value = text.strip()
         if value != text:
-            mended.append("spaces around it")
+            fixes.append("spaces around it")
         bare = _MEDIA_SUFFIX.sub("", value)
         if bare != value:
-            mended.append(f"file name extension '{value[len(bare) :]}'")
+            fixes.append(f"file name extension '{value[len(bare) :]}'")
             value = bare
         if self.digits is not None:
             if re.fullmatch(r"[0-9]+\.0+", value):
                 value = value.split(".")[0]
-                mended.append("'.0' appended")
+                fixes.append("'.0' appended")
             if re.fullmatch(r"[0-9]+", value) and len(value) < self.digits:
                 value = value.zfill(self.digits)
-                mended.append("lost zero padding")
-        if mended and self.is_id(value):
-            return value, ", ".join(mended)
+                fixes.append("lost zero padding")
+        if fixes and self.is_id(value):
+            return value, ", ".join(fixes)
         raise ValueError("not a clip id")
 
 

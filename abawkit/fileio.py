@@ -1,4 +1,4 @@
-"""Files that are either whole or not there: atomic writes, hashing, JSON, locks."""
+"""Files that are either complete or absent: atomic writes, hashing, JSON, locks."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def storage_errors(path: Path) -> Iterator[None]:
 
 @contextmanager
 def atomic_path(path: Path) -> Iterator[Path]:
-    """Yields a temporary path beside ``path``; when the block ends well, fsync and rename it to ``path``.
+    """Yields a temporary path next to ``path``; when the block succeeds, it is fsynced and renamed to ``path``.
 
     When the block raises, the temporary file is removed and ``path`` is as it was. A process that is killed can
     leave a ``.tmp-`` file behind, never a half-written ``path``.
@@ -96,7 +96,7 @@ def json_ready(value: Any) -> Any:
     >>> json_ready({"r": float("nan"), "at": (1, Path("a"))})
     {'r': None, 'at': [1, 'a']}
     """
-    if value is None or isinstance(value, str):  # most of what there is
+    if value is None or isinstance(value, str):  # most values
         return value
     if isinstance(value, dict):
         return {str(key): json_ready(item) for key, item in value.items()}

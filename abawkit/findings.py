@@ -18,7 +18,7 @@ Severity = Literal["error", "warning", "info"]
 Depth = Literal["quick", "default", "deep"]
 Level = Depth | Literal["check"]
 
-#: How closely ``validate`` can look, the quickest first.
+#: How thoroughly ``validate`` can check, the quickest first.
 DEPTHS: tuple[Depth, ...] = get_args(Depth)
 
 
@@ -239,7 +239,7 @@ class Report:
     Attributes:
         findings: In the order in which they were made.
         counts: What was counted.
-        about: What was looked at, and how; ready for JSON.
+        about: What was checked, and how; ready for JSON.
         left_out: Findings that were made and are not in ``findings``, because they were not asked for.
 
     >>> report = Report()

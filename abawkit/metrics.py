@@ -159,7 +159,7 @@ class Scores:
 
     @property
     def remark(self) -> str:
-        """What has to be said beside the score; empty when nothing has."""
+        """Remarks about the score; empty when there are none."""
         remarks = []
         if self.left_out:
             kept = len(self.targets) - len(self.left_out)

@@ -11,7 +11,7 @@ class Task(Protocol):
     """One piece of work whose progress is shown."""
 
     def advance(self, amount: int = 1, note: str = "") -> None:
-        """Counts ``amount`` units as done; ``note`` is a short text beside the bar (the clip, the best r)."""
+        """Counts ``amount`` units as done; ``note`` is a short text next to the bar (the clip, the best r)."""
 
 
 class Progress(Protocol):

@@ -24,12 +24,12 @@ from abawkit.progress import Task
 _In = TypeVar("_In")
 _Out = TypeVar("_Out")
 
-#: Seconds between two looks at whether a process died, and how long ended ones are waited for.
-_LOOK, _ENDING = 1.0, 10.0
+#: Seconds between checks for dead processes, and how long to wait for terminated ones.
+_CHECK_INTERVAL, _END_TIMEOUT = 1.0, 10.0
 
 
 class WorkerPool(ProcessPoolExecutor):
-    """Fresh processes that do calls.
+    """Newly spawned processes that run calls.
 
     They are spawned, never forked: the caller may have threads (torch, a notebook).
     """
@@ -47,7 +47,7 @@ class WorkerPool(ProcessPoolExecutor):
         died = False
         while True:
             try:
-                return future.result(_LOOK)
+                return future.result(_CHECK_INTERVAL)
             except TimeoutError:
                 if future.done():  # it is the call that raised it
                     return future.result()
@@ -64,7 +64,7 @@ class WorkerPool(ProcessPoolExecutor):
         """
         died = False
         while True:
-            done, _ = wait_for(futures, timeout=_LOOK, return_when=FIRST_COMPLETED)
+            done, _ = wait_for(futures, timeout=_CHECK_INTERVAL, return_when=FIRST_COMPLETED)
             if done:
                 return next(future for future in futures if future in done)
             if died:
@@ -83,7 +83,7 @@ class WorkerPool(ProcessPoolExecutor):
         if results is not None:
             results._writer.close()  # type: ignore[attr-defined]
         if manager is not None:
-            manager.join(_ENDING)  # type: ignore[attr-defined]
+            manager.join(_END_TIMEOUT)  # type: ignore[attr-defined]
 
     def _alive(self) -> list[BaseProcess]:
         return list((self._processes or {}).values())

@@ -6,7 +6,7 @@ from abawkit.challenge import EMI, IdRule
 
 
 @pytest.mark.parametrize(
-    ("text", "clip", "mended"),
+    ("text", "clip", "fixes"),
     [
         ("00000", "00000", None),
         ("12660", "12660", None),
@@ -17,8 +17,8 @@ from abawkit.challenge import EMI, IdRule
         ("00012.mp4", "00012", "file name extension '.mp4'"),
     ],
 )
-def test_damaged_ids_are_understood(text: str, clip: str, mended: str | None) -> None:
-    assert IdRule().read(text) == (clip, mended)
+def test_damaged_ids_are_understood(text: str, clip: str, fixes: str | None) -> None:
+    assert IdRule().read(text) == (clip, fixes)
 
 
 @pytest.mark.parametrize(

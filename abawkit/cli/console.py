@@ -170,21 +170,21 @@ class _Terminal:
 
 
 def show_table(
-    title: str, columns: Sequence[str], rows: Sequence[Sequence[str]], *, left: int = 1, whole: bool = False
+    title: str, columns: Sequence[str], rows: Sequence[Sequence[str]], *, left: int = 1, no_fold: bool = False
 ) -> None:
     """Prints a table; the first ``left`` columns are text, the others numbers to the right.
 
-    With ``whole`` the first column, names that people type, is never folded.
+    With ``no_fold`` the first column, names that people type, is never folded.
     """
     console = out()
     console.print(f"[bold]{escape(title)}[/]", soft_wrap=True)
-    made = Table(header_style="bold", box=SIMPLE_HEAD, pad_edge=False)
+    table = Table(header_style="bold", box=SIMPLE_HEAD, pad_edge=False)
     for index, column in enumerate(columns):
         justify: Literal["left", "right"] = "left" if index < left else "right"
-        made.add_column(column, justify=justify, overflow="fold", no_wrap=whole and index == 0)
+        table.add_column(column, justify=justify, overflow="fold", no_wrap=no_fold and index == 0)
     for row in rows:
-        made.add_row(*(escape(cell) for cell in row))
-    console.print(made)
+        table.add_row(*(escape(cell) for cell in row))
+    console.print(table)
 
 
 def number(value: float | None, digits: int = 3) -> str:
@@ -196,10 +196,10 @@ def number(value: float | None, digits: int = 3) -> str:
     return "–" if value is None or value != value else f"{value:.{digits}f}"
 
 
-_LOOKED_AT = {
-    "quick": "looked at: names and label files only (--quick)",
-    "default": "looked at: names, label files, and the beginning of every file",
-    "deep": "looked at: every file, decoded to its end (--deep)",
+_CHECKED = {
+    "quick": "checked: names and label files only (--quick)",
+    "default": "checked: names, label files, and the beginning of every file",
+    "deep": "checked: every file, decoded to its end (--deep)",
 }
 
 #: So many findings of a code are shown, by its severity.
@@ -207,7 +207,7 @@ _SHOWN = {"error": 5, "warning": 3, "info": 1}
 
 
 def show_report(report: Report) -> None:
-    """Prints what was looked at, what is there, a summary of the findings by code, and the first few of each."""
+    """Prints what was checked, what is there, a summary of the findings by code, and the first few of each."""
     console = out()
     _show_about(report)
     if report.findings:
@@ -234,7 +234,7 @@ def _show_about(report: Report) -> None:
     console = out()
     layout = report.about.get("layout")
     if isinstance(layout, dict):
-        for line in (*layout["words"], _LOOKED_AT[str(report.about["level"])]):
+        for line in (*layout["words"], _CHECKED[str(report.about["level"])]):
             console.print(escape(line))
         console.print()
     splits = [key for key in report.counts if "." not in key]
@@ -287,9 +287,9 @@ def next_steps(commands: Mapping[str, str]) -> None:
     console = out()
     console.print("\n[bold]Next[/]")
     width = max(len(command) for command in commands)
-    beside = width + 4 + max(len(what) for what in commands.values()) <= console.width
+    one_line = width + 4 + max(len(what) for what in commands.values()) <= console.width
     for command, what in commands.items():
-        if beside:
+        if one_line:
             console.print(f"  [cyan]{escape(command.ljust(width))}[/]  {escape(what)}", soft_wrap=True)
         else:
             console.print(f"  [cyan]{escape(command)}[/]\n      {escape(what)}", soft_wrap=True)

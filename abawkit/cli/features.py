@@ -1,4 +1,4 @@
-"""``features``: looks after feature stores, and exchanges features with other people's scripts."""
+"""``features``: manages feature stores, and exchanges features with other people's scripts."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from abawkit.features.store import FeatureStore
     from abawkit.features.summary import Coverage
 
-features_app = typer.Typer(help="Look after feature stores.", no_args_is_help=True)
+features_app = typer.Typer(help="Manage feature stores.", no_args_is_help=True)
 
 _WHICH = "A store: its folder, name, signature, or the modality when it has one store."
 StoreArgument = Annotated[str, typer.Argument(metavar="STORE", help=_WHICH)]
@@ -88,7 +88,7 @@ def show(
     try:
         splits = {split: ids for split, ids in challenge_ids(opened).items() if ids}
     except AbawkitError:
-        splits = {}  # a store can be looked at without the challenge's folder
+        splits = {}  # a store can be shown without the challenge's folder
     covered = coverage(found, {**splits, "all": found.ids})
     if as_json:
         record = {"path": str(found.path), "signature": found.spec.signature, "segments": len(found.segments)}
@@ -167,7 +167,7 @@ def verify(
     if store is None and not every and len(store_manifests(opened.features)) > 1:
         raise UsageError("there are several feature stores", todo="name one (abawkit features list), or give --all")
     if store is not None and every:
-        raise UsageError("a store and --all do not go together", got=store)
+        raise UsageError("a store and --all exclude each other", got=store)
     wanted = None if store is None else [store]
     report = verify_features(opened, wanted, progress=console.progress_for(as_json))
     if as_json:
@@ -278,22 +278,23 @@ def _show_import(done: Imported) -> None:
     title = f"{spec.modality}/{done.store.path.name}: {spec.dim} values per frame, {spec.dtype}"
     console.show_table(title, ["split", "clips", "present", "missing", "failed", "covered"], rows)
 
-    def tell(what: str, count: int, more: str = "") -> None:
+    def say_count(what: str, count: int, more: str = "") -> None:
         if count:
             console.say(f"{what}: {count}{more}")
 
-    tell("clips added", done.added)
-    tell("clips with other values than before, replaced", done.changed)
-    tell("clips that were there already", done.unchanged)
-    tell("clips of an earlier import that --from does not have, kept", done.kept)
+    say_count("clips added", done.added)
+    say_count("clips with other values than before, replaced", done.changed)
+    say_count("clips that were there already", done.unchanged)
+    say_count("clips of an earlier import that --from does not have, kept", done.kept)
     zeros = spec.preprocessing["zeros"] == "missing"
-    tell("clips that are all zero" + (", so missing (--zeros-are-values keeps them)" if zeros else ""), done.all_zero)
+    note = ", so missing (--zeros-are-values keeps them)" if zeros else ""
+    say_count(f"clips that are all zero{note}", done.all_zero)
     for remark, count in done.remarks.items():
-        tell(remark, count)
-    for mending, count in done.mended.items():
-        tell(f"damaged clip ids that were understood, {mending}", count)
-    tell("ids that are not clips of the challenge, left aside", len(done.not_clips), _some(done.not_clips))
-    tell("names that are not clip ids, left aside", len(done.no_ids), _some(done.no_ids))
+        say_count(remark, count)
+    for damage, count in done.mended.items():
+        say_count(f"damaged clip ids that were fixed, {damage}", count)
+    say_count("ids that are not clips of the challenge, left aside", len(done.not_clips), _some(done.not_clips))
+    say_count("names that are not clip ids, left aside", len(done.no_ids), _some(done.no_ids))
     if not done.splits["test"].clips:
         console.say("no test clips are known yet: import again when their list or folder is there", "yellow")
     if done.failures is not None and done.failed:

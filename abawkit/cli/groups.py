@@ -28,7 +28,7 @@ def suggest(
         typer.Option("--by", help="text (transcripts), a modality or a feature store; default: text and vision."),
     ] = None,
     split: Annotated[
-        str | None, typer.Option("--split", help="Look at this split's sides, too.", show_default=False)
+        str | None, typer.Option("--split", help="Check this split's sides, too.", show_default=False)
     ] = None,
     clusters: Annotated[
         int | None, typer.Option("--clusters", help="How many persons there are, if you know.", show_default=False)
@@ -111,5 +111,5 @@ def _show(found: Guess) -> None:
 
 def _short(path: Path) -> str:
     """Returns the path from the working folder, where it is below that."""
-    whole = path.absolute()
-    return str(whole.relative_to(Path.cwd()) if whole.is_relative_to(Path.cwd()) else whole)
+    absolute = path.absolute()
+    return str(absolute.relative_to(Path.cwd()) if absolute.is_relative_to(Path.cwd()) else absolute)

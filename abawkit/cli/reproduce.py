@@ -1,4 +1,4 @@
-"""``reproduce``: the paper's systems, and its tables beside what came out."""
+"""``reproduce``: the paper's systems, and its tables next to the results."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def reproduce(
     workspace: WorkspaceOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Train the paper's systems and show its Tables 5 and 4, or 3, beside what came out.
+    """Train the paper's systems and show its Tables 5 and 4, or 3, next to the results.
 
     It continues where it was interrupted.
     """

@@ -9,7 +9,7 @@ import typer
 
 from abawkit.cli.options import JsonOption, SeedOption, WorkspaceOption, open_workspace
 
-config_app = typer.Typer(help="Look at the settings.", no_args_is_help=True)
+config_app = typer.Typer(help="Show the settings.", no_args_is_help=True)
 
 
 def register(app: typer.Typer) -> None:
@@ -26,7 +26,7 @@ def demo(
     seed: SeedOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Run the whole job on a small synthetic challenge, offline."""
+    """Run every step on a small synthetic challenge, offline."""
     from abawkit.cli import console
     from abawkit.jobs.demo import demo as run_demo
 

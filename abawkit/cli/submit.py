@@ -61,7 +61,7 @@ def submit(
     """Write the leaderboard CSV and check it.
 
     First it shows what the features have for the clips: test clips that lack more than the validation clips are
-    refused. Then, how similar the file is to earlier submissions. FILE.json beside it records what made it.
+    refused. Then, how similar the file is to earlier submissions. FILE.json next to it records what made it.
     """
     from abawkit.cli import console
     from abawkit.errors import UsageError

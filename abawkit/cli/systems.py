@@ -49,7 +49,7 @@ def list_(workspace: WorkspaceOption = None, as_json: JsonOption = False) -> Non
         return
     for group, members in groupby(loaded, key=lambda each: each[0]):
         rows = [[s.name, s.title, s.ratio, console.number(s.paper.valid, 4)] for s in (system for _, system in members)]
-        console.show_table(group, ["name", "what", "split", "paper's r"], rows, left=2, whole=True)
+        console.show_table(group, ["name", "what", "split", "paper's r"], rows, left=2, no_fold=True)
     for name, reason in broken.items():
         console.err().print(f"{name} cannot be used: {reason}", style="yellow", markup=False)
 

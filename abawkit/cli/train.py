@@ -46,9 +46,7 @@ def train(
         typer.Option("--fold", help="all, or the number of one: train on the splits of resplit --folds.", metavar="N"),
     ] = None,
     seed: SeedOption = None,
-    seeds: Annotated[
-        int, typer.Option("--seeds", min=1, help="Train so many seeds, from --seed on, beside one another.")
-    ] = 1,
+    seeds: Annotated[int, typer.Option("--seeds", min=1, help="Train so many seeds, from --seed on, in parallel.")] = 1,
     refit: Annotated[
         str | None,
         typer.Option("--refit", metavar="RUN", help="Train this run again on all labelled clips.", show_default=False),
@@ -109,7 +107,7 @@ def train(
 
 
 def _require_alone(options: dict[str, Any]) -> None:
-    """Raises when an option was given beside ``--refit``, which repeats its parent's training."""
+    """Raises when an option was given along with ``--refit``, which repeats its parent's training."""
     from abawkit.errors import UsageError
 
     given = [name for name, value in options.items() if value is not None]

@@ -23,7 +23,7 @@ def validate(
     data: Annotated[
         Path | None, typer.Argument(metavar="[DATA]", help="Default: the workspace's.", show_default=False)
     ] = None,
-    quick: Annotated[bool, typer.Option("--quick", help="Look at names and label files only: seconds.")] = False,
+    quick: Annotated[bool, typer.Option("--quick", help="Check names and label files only: seconds.")] = False,
     deep: Annotated[
         bool, typer.Option("--deep", help="Decode every file to its end: hours on the whole data.")
     ] = False,
@@ -46,7 +46,7 @@ def validate(
 ) -> None:
     """List everything that is wrong with the challenge folder.
 
-    Every file is opened and its header read; --quick looks at names only, --deep decodes everything.
+    Every file is opened and its header read; --quick checks names only, --deep decodes everything.
     """
     from abawkit.challenge import EMI
     from abawkit.cli import console

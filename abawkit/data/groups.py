@@ -28,7 +28,7 @@ NOUNS: Mapping[str, str] = {
 
 _TODO = "correct the file: one row per clip, with its id and the name of its group"
 
-#: Group names that tools write where a value is missing: taken as names, they would tie unrelated clips together.
+#: Group names that tools write where a value is missing: taken as names, they would put unrelated clips into one group.
 _LIKE_MISSING = frozenset({"nan", "na", "n/a", "<na>", "none", "null", "nil", "unknown", "?", "-", "-1", "-1.0"})
 
 

@@ -60,14 +60,14 @@ def find_id_column(header: list[str], task: Task) -> int | None:
 
 
 def read_clip_id(text: str, line: int, path: Path, task: Task, seen: dict[str, int], report: Report) -> str | None:
-    """Returns the official id, None when it is none or was there before; notes it in ``seen``."""
+    """Returns the official id, None when it is not an id or occurred before; notes it in ``seen``."""
     try:
-        clip, mended = task.ids.read(text)
+        clip, damage = task.ids.read(text)
     except ValueError:
         report.add("L204", "not a clip id", path=path, line=line, got=repr(text)[:80], expected=task.ids.example)
         return None
-    if mended is not None:
-        report.add("L205", f"damaged clip id: {mended}", path=path, line=line, got=repr(text)[:80], expected=clip)
+    if damage is not None:
+        report.add("L205", f"damaged clip id: {damage}", path=path, line=line, got=repr(text)[:80], expected=clip)
     if clip in seen:
         report.add("L206", f"the clip is also on line {seen[clip]}", path=path, line=line, got=clip)
         return None

@@ -48,7 +48,7 @@ class Imported:
         all_zero: Entries that are all zero: missing, unless zeros are values.
         not_clips: Ids in the sources that are not clips of the challenge: left out.
         no_ids: Names in the sources that are not clip ids: left out.
-        mended: How ids were damaged → how many were corrected.
+        mended: Kind of damage → number of ids that were fixed.
         remarks: What had to be done to get frames → for how many clips.
         failures: The list of failed clips, when there is one.
     """
@@ -153,7 +153,7 @@ def import_features(
         all_zero=done.all_zero,
         not_clips=tuple(sorted(set(found.clips) - wanted)),
         no_ids=tuple(found.no_ids),
-        mended=dict(found.mended),
+        mended=dict(found.damaged_ids),
         remarks=dict(done.remarks),
         failures=list_failures(workspace.features, progress),
     )

@@ -1,1 +1,1 @@
-"""Whole recipes over the library."""
+"""Complete jobs built on the library."""

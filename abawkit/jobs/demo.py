@@ -1,4 +1,4 @@
-"""``abawkit demo``: a small synthetic challenge, and the whole job on it, offline, down to a checked CSV."""
+"""``abawkit demo``: a small synthetic challenge, and every step on it, offline, up to a checked CSV."""
 
 from __future__ import annotations
 
@@ -72,7 +72,7 @@ def demo(
     shuffle_labels: bool = False,
     progress: Progress = SILENT,
 ) -> Demo:
-    """Writes a synthetic challenge to ``root/challenge`` and runs the whole job on it in the workspace ``root``.
+    """Writes a synthetic challenge to ``root/challenge`` and runs every step on it in the workspace ``root``.
 
     Args:
         root: A new or empty folder, or an earlier demo, which is gone on with.

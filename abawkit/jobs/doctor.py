@@ -23,7 +23,7 @@ _PACKAGES = ("torch", "transformers", "numpy", "pandas", "scipy", "h5py", "av", 
 
 @dataclass(frozen=True)
 class Check:
-    """One thing that was looked at: its state, what was found, and how to fix it."""
+    """One check: its state, what was found, and how to fix it."""
 
     name: str
     state: State
@@ -33,7 +33,7 @@ class Check:
 
 @dataclass(frozen=True)
 class Diagnosis:
-    """Everything that was looked at."""
+    """All checks."""
 
     checks: tuple[Check, ...]
 
@@ -51,7 +51,7 @@ def doctor(folder: Path) -> Diagnosis:
     """Returns what was found: versions, device, codecs, disk, memory, models, face detector, OpenFace, plug-ins.
 
     Args:
-        folder: Where the work is to be done: its disk is looked at.
+        folder: Where the work will be done: its disk is checked.
     """
     machine = (*_versions(), _device(), _codecs(), _disk(folder), _memory())
     return Diagnosis((*machine, *_models(), _detector(), _openface(), *_plugins(folder)))
@@ -99,7 +99,7 @@ def _disk(folder: Path) -> Check:
     if not os.access(folder, os.W_OK):
         return Check("disk", "error", f"{folder} cannot be written to", "choose another workspace")
     if usage.free < 20 * 2**30:  # the paper's features of 17,246 clips take about 13 GiB in float16
-        return Check("disk", "warning", found, "features of the whole challenge want about 20 GiB")
+        return Check("disk", "warning", found, "features of the whole challenge need about 20 GiB")
     return Check("disk", "ok", found)
 
 

@@ -1,4 +1,4 @@
-"""The marker in a folder that a job writes: what it is made from, and whether it is whole."""
+"""The marker in a folder that a job writes: what it is made from, and whether it is complete."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""``abawkit reproduce``: the paper's systems with several seeds, its Tables 5, 4 and 3 beside what came out here."""
+"""``abawkit reproduce``: the paper's systems with several seeds, its Tables 5, 4 and 3 next to the results."""
 
 from __future__ import annotations
 
@@ -126,7 +126,7 @@ def reproduce(
     features: Mapping[str, str] | None = None,
     progress: Progress = SILENT,
 ) -> Reproduction:
-    """Trains F1 to F5 with so many seeds and returns the paper's Tables 5 and 4 beside what came out.
+    """Trains F1 to F5 with so many seeds and returns the paper's Tables 5 and 4 next to the results.
 
     Finished runs are found again, and stages that systems share are trained once, so that it continues where it was
     interrupted.
@@ -209,7 +209,7 @@ class Variants:
 
 
 def reproduce_variants(workspace: Workspace, *, seeds: int = 1, progress: Progress = SILENT) -> Variants:
-    """Trains Table 3's rows for which there are features, and returns them beside the paper's.
+    """Trains Table 3's rows for which there are features, and returns them next to the paper's.
 
     It continues where it was interrupted. In a simulated workspace the simulated features of a modality stand for all
     of them, and each row says so.

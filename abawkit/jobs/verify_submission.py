@@ -113,12 +113,12 @@ def verify_submission(workspace: Workspace, path: Path, *, progress: Progress = 
 
     Args:
         workspace: The workspace that it was made in.
-        path: The submission; ``FILE.json`` has to lie beside it.
+        path: The submission; ``FILE.json`` must be next to it.
         progress: What to report to.
 
     Raises:
         UsageError: The file does not exist.
-        AbawkitError: There is no record beside it, or the record is damaged.
+        AbawkitError: There is no record next to it, or the record is damaged.
     """
     task, data = workspace.task, read_bytes(path)
     record = read_record(path)

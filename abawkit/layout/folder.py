@@ -21,7 +21,7 @@ VIDEO_SUFFIXES = (".mp4", ".mov", ".mkv", ".mpg", ".mpeg", ".avi", ".webm")
 AUDIO_SUFFIXES = (".mp3", ".wav", ".flac", ".m4a", ".ogg")
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp")
 
-#: Files that operating systems leave in folders; they are no one's data.
+#: Files that operating systems leave in folders; they are not data.
 STRAY_FILES = frozenset({"thumbs.db", "desktop.ini", ".ds_store"})
 
 TestSource = Literal["folder", "csv", "subtraction", "none"]
@@ -84,7 +84,7 @@ def is_stray(name: str) -> bool:
 
 
 class ChallengeFolder:
-    """A challenge folder, looked up once and not changed while it is used.
+    """A challenge folder, scanned once; later changes are not seen.
 
     Attributes:
         root: The folder.
@@ -111,7 +111,7 @@ class ChallengeFolder:
         """Returns the folder's layout.
 
         Raises:
-            UsageError: ``root`` is not there, or nothing in it looks like a challenge.
+            UsageError: ``root`` does not exist, or nothing in it looks like a challenge.
         """
         if not root.is_dir() or not os.access(root, os.R_OK | os.X_OK):
             raise UsageError(
@@ -239,8 +239,8 @@ class ChallengeFolder:
         }[source]
         folders = [", ".join(name for name, at in there.items() if at["root"]) or "no clip folders"]
         if self.test_root is not None:
-            beside = ", ".join(name for name, at in there.items() if at["test"]) or "no clip folders"
-            folders.append(f"in {self.test_root.name}: {beside}")
+            present = ", ".join(name for name, at in there.items() if at["test"]) or "no clip folders"
+            folders.append(f"in {self.test_root.name}: {present}")
         return {
             "train_csv": None if self.train_csv is None else self.train_csv.name,
             "valid_csv": None if self.valid_csv is None else self.valid_csv.name,

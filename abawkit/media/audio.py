@@ -53,8 +53,8 @@ def decode_audio(path: Path, *, sample_rate: int = 16000, max_seconds: float | N
     sound = AudioPass(path, sample_rate=sample_rate)
     pieces: list[NDArray[np.float32]] = []
     samples = 0
-    with closing(iter(sound)) as passing:
-        for piece in passing:
+    with closing(iter(sound)) as decoded:
+        for piece in decoded:
             pieces.append(piece)
             samples += len(piece)
             if limit is not None and samples >= limit:

@@ -20,7 +20,7 @@ DetectorName = Literal["yunet", "haar"]
 #: Where YuNet is to be had: repository on the Hugging Face hub, and its file (MIT licence).
 YUNET_REPOSITORY, YUNET_FILE = "opencv/face_detection_yunet", "face_detection_yunet_2023mar.onnx"
 
-#: Longer side of the pictures in which faces are looked for (pixels).
+#: Longer side of the pictures in which faces are searched (pixels).
 DETECT_SIDE = 320
 
 #: Smallest face that counts, as a share of the picture's shorter side: faces before a webcam are larger.
@@ -66,7 +66,7 @@ def yunet(path: Path) -> FaceDetector:
     """Returns the YuNet detector in an ONNX file, after a trial on an empty picture.
 
     Raises:
-        AbawkitError: The file is not there, or is no YuNet that this OpenCV can run.
+        AbawkitError: The file is not there, or is not a YuNet model that this OpenCV can run.
     """
     sha256 = digest_file(path)
     got = None
@@ -79,7 +79,7 @@ def yunet(path: Path) -> FaceDetector:
             got = " ".join(str(error).split())[:160]
     if got is not None:
         raise AbawkitError(
-            "this is no YuNet face detector",
+            "this is not a YuNet face detector",
             path=path,
             got=got,
             expected=f"{YUNET_FILE} or a later one (https://huggingface.co/{YUNET_REPOSITORY})",
@@ -93,7 +93,7 @@ def detect_faces(detector: FaceDetector, picture: NDArray[np.uint8]) -> NDArray[
 
     Args:
         detector: Which detector.
-        picture: RGB ``uint8 [H, W, 3]``, upright. Faces are looked for at most at :data:`DETECT_SIDE` pixels.
+        picture: RGB ``uint8 [H, W, 3]``, upright. Faces are searched at no more than :data:`DETECT_SIDE` pixels.
 
     Boxes can reach over the border. YuNet's enclose the face from forehead to chin, the cascade's are squares about
     as large; its score is the number of hits, 1 from 40 on.

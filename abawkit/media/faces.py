@@ -60,8 +60,8 @@ class TrackedFace:
     Attributes:
         crops: RGB ``uint8 [T, size, size, 3]``; T is 0 where no face was found.
         times: Their presentation timestamps: seconds from the first frame, ``float32 [T]``.
-        share: Share of the frames looked at that have the face, in [0, 1]; of a long clip ``crops`` holds fewer.
-        frames: Number of frames that were looked at.
+        share: Share of the searched frames that have the face, in [0, 1]; of a long clip ``crops`` holds fewer.
+        frames: Number of frames in which faces were searched.
         warnings: What was odd about the video, and when there are several faces in it.
     """
 
@@ -84,7 +84,7 @@ def tracked_face(
     Args:
         path: The video.
         detector: Finds the faces in each frame.
-        fps: Frames per second that are looked at, by their timestamps, as :func:`abawkit.media.video.decode_video`.
+        fps: Frames per second that are searched, by their timestamps, as :func:`abawkit.media.video.decode_video`.
         max_frames: Where more frames have the face, so many are cut, spread evenly.
         margin: What the square is larger than the face's box, as a share of it; see :func:`square`.
         gap: See :func:`abawkit.media.tracking.follow`, which chooses the person.
@@ -153,7 +153,7 @@ def square(picture: NDArray[np.uint8], x: float, y: float, side: float, *, size:
     [[2, 3], [6, 7]]
     """
     height, width = picture.shape[:2]
-    whole = max(1, min(round(side), height, width))
-    left = min(max(0, round(x - whole / 2)), width - whole)
-    top = min(max(0, round(y - whole / 2)), height - whole)
-    return resize(picture[top : top + whole, left : left + whole], size, size)
+    size_px = max(1, min(round(side), height, width))
+    left = min(max(0, round(x - size_px / 2)), width - size_px)
+    top = min(max(0, round(y - size_px / 2)), height - size_px)
+    return resize(picture[top : top + size_px, left : left + size_px], size, size)

@@ -31,7 +31,7 @@ def read_image(path: Path) -> NDArray[np.uint8]:
     """Returns the picture as RGB ``uint8 [H, W, 3]``, upright by its EXIF orientation; grey pictures as RGB.
 
     Raises:
-        MediaError: The file is not there, or no whole picture can be decoded from it.
+        MediaError: The file does not exist, or no complete picture can be decoded from it.
     """
     try:
         data = path.read_bytes()
@@ -57,7 +57,7 @@ def check_picture(data: bytes, *, whole: bool = False) -> str | None:
         data: The file's bytes; without ``whole`` its beginning will do, as far as the header goes.
         whole: Decode every row. False: read the header only.
     """
-    # Not with OpenCV, which knows no header without the picture and complains on stderr about broken ones.
+    # Not with OpenCV, which cannot read a header without the picture and complains on stderr about broken ones.
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", Image.DecompressionBombWarning)
@@ -65,7 +65,7 @@ def check_picture(data: bytes, *, whole: bool = False) -> str | None:
             if whole:
                 picture.load()
     except UnidentifiedImageError:
-        return "no JPEG, PNG, BMP or WebP picture"
+        return "not a JPEG, PNG, BMP or WebP picture"
     except Exception as error:  # a decoder of broken bytes raises anything
         return str(error)[:80] or type(error).__name__
     return None if min(picture.size) > 0 else f"a picture of {picture.width}×{picture.height} pixels"

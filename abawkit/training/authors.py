@@ -82,7 +82,7 @@ def import_run(
         progress: What to report to.
 
     Raises:
-        UsageError: These files do not go together, or the split or features are missing.
+        UsageError: These files do not match, or the split or features are missing.
         AbawkitError: A file is damaged, holds more than numbers (nothing in it is ever run), or does not fit: every
             missing, unknown or wrongly shaped tensor is named.
     """
@@ -256,7 +256,7 @@ def _fit_together(
             path=", ".join(str(c.path) for c in [fusion, *stages.values()] if c is not None),
             expected="a checkpoint of the authors' script, made on features of the sizes that the stores have: "
             + ", ".join(f"{modality} {store.spec.dim}" for modality, store in stores.items()),
-            todo="import a whole checkpoint, on the features that it was trained on: --features MODALITY=STORE",
+            todo="import a complete checkpoint, on the features that it was trained on: --features MODALITY=STORE",
         )
     return system, weights
 

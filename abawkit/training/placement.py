@@ -28,7 +28,7 @@ from abawkit.training.batches import ClipData, row_batches
 EVALUATION_BATCH = 128
 
 #: Bytes of a device that resident frames leave free: for the models, cuBLAS and the gaps between blocks. What the
-#: largest batch takes is counted beside it, by :func:`resident_bytes`.
+#: largest batch takes is counted separately, by :func:`resident_bytes`.
 RESERVE = 2 << 30
 
 #: Batches that are on their way while another is computed, each in a buffer of its own.
@@ -93,7 +93,7 @@ class Shipment:
 
 
 class Link:
-    """The way from the processor's memory to a device: on a GPU a stream of its own, beside the one that computes.
+    """The way from the processor's memory to a device: on a GPU a stream separate from the computing one.
 
     Args:
         device: ``cpu``, where sending is copying, or ``cuda:N``.

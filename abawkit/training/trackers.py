@@ -134,7 +134,7 @@ class Trackio:
     """A run in trackio's local database: ``trackio show --project abawkit``.
 
     Args:
-        online: Let trackio look at the hub, as it does to find out the name of the user.
+        online: Let trackio contact the hub to find the user's name.
     """
 
     def __init__(self, online: bool) -> None:

@@ -23,12 +23,12 @@ def watched(stages: Path, runs: Path, bar: Task, *, seconds: float = 2.0) -> Ite
     """
     began, done = time.time(), Event()
 
-    def look() -> None:
+    def update_bar() -> None:
         while not done.wait(seconds):
             if note := last_epochs(stages, runs, since=began):
                 bar.advance(0, note)
 
-    thread = Thread(target=look, daemon=True, name="watching trainings")
+    thread = Thread(target=update_bar, daemon=True, name="watching trainings")
     thread.start()
     try:
         yield

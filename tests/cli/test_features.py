@@ -121,7 +121,7 @@ def test_what_an_import_tells(imported: Path, workspace: Path) -> None:
         "clips that were there already: 70",
         "clips that are all zero, so missing (--zeros-are-values keeps them): 1",
         "a single vector is taken as one frame: 70",
-        "damaged clip ids that were understood, lost zero padding: 1",
+        "damaged clip ids that were fixed, lost zero padding: 1",
         "ids that are not clips of the challenge, left aside: 1 (99999)",
         "names that are not clip ids, left aside: 1 (readme.txt)",
     ):

@@ -82,7 +82,7 @@ def test_a_detector_is_known_by_its_file(tmp_path: Path) -> None:
 def test_what_is_no_yunet(tmp_path: Path, content: bytes, got: str | None, capfd: pytest.CaptureFixture[str]) -> None:
     path = tmp_path / "a.onnx"
     path.write_bytes(content)
-    with pytest.raises(AbawkitError, match="no YuNet face detector") as caught:
+    with pytest.raises(AbawkitError, match="not a YuNet face detector") as caught:
         yunet(path)
     assert caught.value.path == str(path) and "haar" in str(caught.value.todo)
     assert got is None or got in str(caught.value.got)
@@ -90,7 +90,7 @@ def test_what_is_no_yunet(tmp_path: Path, content: bytes, got: str | None, capfd
 
 
 def test_other_networks_and_no_file(tmp_path: Path) -> None:
-    with pytest.raises(AbawkitError, match="no YuNet face detector"):
+    with pytest.raises(AbawkitError, match="not a YuNet face detector"):
         yunet(write_yunet(tmp_path / "a.onnx", outputs=("cls", "obj", "bbox")))
     with pytest.raises(AbawkitError, match="cannot be read"):
         yunet(tmp_path / "nowhere.onnx")

@@ -43,7 +43,7 @@ def test_headers_and_whole_pictures(form: str) -> None:
 def test_what_is_no_picture() -> None:
     gif = b"GIF89a\x01\x00\x01\x00\x00\x00\x00,\x00\x00\x00\x00\x01\x00\x01\x00\x00\x02\x02D\x01\x00;"
     for data in (b"", b"<html>", gif, b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n"):
-        assert check_picture(data) == "no JPEG, PNG, BMP or WebP picture"
+        assert check_picture(data) == "not a JPEG, PNG, BMP or WebP picture"
     huge = b"BM" + bytes(12) + struct.pack("<IiiHHIIiiII", 40, 60_000, 60_000, 1, 24, 0, 0, 0, 0, 0, 0)
     assert "exceeds limit" in (check_picture(huge) or "")
 

@@ -1,4 +1,4 @@
-"""What is told of trainings in other processes."""
+"""What is reported about trainings in other processes."""
 
 import os
 import time
@@ -42,6 +42,6 @@ def test_the_bar_is_told_while_it_lasts(tmp_path: Path) -> None:
         while not notes and time.monotonic() < deadline:
             time.sleep(0.01)
     assert notes and set(notes) == {(0, "audio 2 r .300")}
-    told = len(notes)
+    count = len(notes)
     time.sleep(0.05)
-    assert len(notes) == told
+    assert len(notes) == count

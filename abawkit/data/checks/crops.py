@@ -31,7 +31,7 @@ class _Once:
         self._first.setdefault(code, (path, message, got, expected))
         self._count[code] = self._count.get(code, 0) + 1
 
-    def tell(self, report: Report) -> None:
+    def report_to(self, report: Report) -> None:
         for code, (path, message, got, expected) in self._first.items():
             more = self._count[code] - 1
             text = f"; {more} more in this folder" if more else ""
@@ -70,7 +70,7 @@ def check_faces(folder: Path, root: Path, depth: Depth, report: Report) -> tuple
             _add_odd(entry, suffix, root, found)
     whole = hashlib.blake2b(digest_size=16)
     good = len(crops) if depth == "quick" else sum(_check_crop(path, depth, found, whole) for path in crops)
-    found.tell(report)
+    found.report_to(report)
     if crops:
         _check_numbers(folder, numbers, report)
     else:

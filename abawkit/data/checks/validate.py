@@ -1,7 +1,7 @@
 """Every problem in a challenge folder, coded (:data:`abawkit.findings.CODES`), found in one pass.
 
 Small checks over the layout: label files and splits, names and links in the folders, missing files, then each clip by
-itself, many at a time, and last what only all clips together tell. Nothing is written and no deep-learning library is
+itself, many at a time, and last what needs all clips. Nothing is written and no deep-learning library is
 loaded.
 """
 

@@ -125,7 +125,7 @@ class Lengths:
 
     @property
     def hours(self) -> float:
-        """All known durations together (hours)."""
+        """Sum of all known durations (hours)."""
         return float(self.values.sum()) / 3600
 
     @property

@@ -22,7 +22,7 @@ def _correlations() -> dict[str, dict[str, Any]]:
 
 #: The published figures, under the same keys as in :meth:`abawkit.data.stats.tables.Stats.to_json`; two numbers are
 #: a range.
-#: The paper names neither the split nor the clips of its correlations: they stand beside both splits together.
+#: The paper names neither the split nor the clips of its correlations: they are compared with both splits combined.
 PAPER: Mapping[str, Any] = {
     "splits": {
         "train": {

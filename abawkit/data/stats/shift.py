@@ -40,7 +40,7 @@ class Shift:
         value: The label at which that difference is found.
         at_most: Share of the clips with a label of at most ``value``, in percent: training, validation.
         means: Label mean: training, validation.
-        standardised: Difference of the means (validation - training) in standard deviations of both splits together;
+        standardised: Difference of the means (validation - training) in standard deviations of both splits combined;
             0 where the target is constant.
     """
 

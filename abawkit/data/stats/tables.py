@@ -26,7 +26,7 @@ from abawkit.workspace import Workspace
 
 Array = NDArray[np.float64]
 
-#: The name of both labelled splits together.
+#: The name of both labelled splits combined.
 BOTH = "train+valid"
 
 
@@ -94,7 +94,7 @@ class Stats:
 
     Attributes:
         task: What the challenge is.
-        splits: ``train``, ``valid``, both together (``train+valid``) and, where there are test clips, ``test``.
+        splits: ``train``, ``valid``, both combined (``train+valid``) and, where there are test clips, ``test``.
         shift: How each target's labels differ between train and valid.
         verdict: What that means, in whole sentences.
         official: Whether the data have the official counts, so that the paper's figures stand beside them.

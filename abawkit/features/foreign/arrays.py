@@ -114,7 +114,7 @@ def _refuse_larger_than_memory(size: int, path: Path) -> None:
     free = next((int(line.split()[1]) * 1024 for line in lines if line.startswith("MemAvailable")), size)
     if size > 0.8 * free:  # read as bytes, then cut into arrays: at least once its size
         raise AbawkitError(
-            "this file is read as a whole and does not fit into the memory",
+            "this file is read as a whole and does not fit into memory",
             path=path,
             got=f"{human_bytes(size)}, and {human_bytes(free)} are free",
             todo="save one file per clip, or an HDF5 file with one data set per clip",

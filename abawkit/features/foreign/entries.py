@@ -19,7 +19,7 @@ from abawkit.layout.folder import is_file, scan, split_name
 
 DType = Literal["float16", "float32"]
 
-#: Clips that are looked at to learn the number of values per frame and their dtype.
+#: Number of clips read to find the number of values per frame and their dtype.
 _SAMPLE = 32
 
 
@@ -42,25 +42,25 @@ class Entries:
 
     Attributes:
         clips: Id → its entries; more than one when several files mean the same clip.
-        mended: How ids were damaged → how many were understood all the same.
+        damaged_ids: Kind of damage → number of ids that were fixed.
         no_ids: Names that are not clip ids.
         formats: Suffixes of the files in folders, and formats of the files with many clips.
     """
 
     clips: dict[str, list[Entry]] = field(default_factory=dict)
-    mended: Counter[str] = field(default_factory=Counter)
+    damaged_ids: Counter[str] = field(default_factory=Counter)
     no_ids: list[str] = field(default_factory=list)
     formats: set[str] = field(default_factory=set)
 
     def add(self, name: object, place: str, rule: IdRule, read: Callable[[], Frames]) -> None:
         """Adds the entry called ``name``, which is read later."""
         try:
-            clip, mending = rule.read(str(name))
+            clip, damage = rule.read(str(name))
         except ValueError:
             self.no_ids.append(place)
             return
-        if mending and not isinstance(name, int):  # a number cannot have kept its zeros
-            self.mended[mending] += 1
+        if damage and not isinstance(name, int):  # a number cannot have kept its zeros
+            self.damaged_ids[damage] += 1
         self.clips.setdefault(clip, []).append(Entry(place, read))
 
 
@@ -122,7 +122,7 @@ def common_form(entries: Mapping[str, Sequence[Entry]], dim: int | None, source:
     """Returns the number of values per frame, and the dtype that keeps them as they are.
 
     Args:
-        entries: Clip → its entries; the first clips that can be read are looked at.
+        entries: Clip → its entries; the first readable clips decide.
         dim: Values per frame, where they are given; otherwise those of most clips are taken.
         source: For messages.
 

@@ -64,7 +64,7 @@ class Refused:
 
 @dataclass(frozen=True)
 class _Name:
-    """A name that the pickle looked up."""
+    """A global name that the pickle refers to."""
 
     what: str
 
@@ -92,7 +92,7 @@ class _DamagedError(ValueError):
 def read_pickle(data: bytes, path: Path) -> Any:
     """Returns what the pickle holds: arrays, numbers, text, None, and lists, tuples and dictionaries of these.
 
-    Tensors of torch come as arrays; an array that is no numeric one comes as :class:`Refused`; a set comes as a list.
+    Tensors of torch come as arrays; a non-numeric array comes as :class:`Refused`; a set comes as a list.
 
     Args:
         data: The pickle, of any protocol, written by Python 2 or 3, numpy 1 or 2.

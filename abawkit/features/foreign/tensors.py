@@ -94,7 +94,7 @@ def tensor_of(storage: Any, offset: int, size: Sequence[int], stride: Sequence[i
         stride: Steps in the storage per axis.
 
     Raises:
-        ValueError: They do not go together.
+        ValueError: They do not match.
     """
     import torch
 

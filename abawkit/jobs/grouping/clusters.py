@@ -29,7 +29,7 @@ RARE = 0.01
 #: Dimensions in which persons are distinguished.
 DIMS = 32
 
-#: Most frames of a clip that are looked at, spread evenly.
+#: Most frames of a clip that are used, spread evenly.
 FRAMES = 64
 
 #: How much of the mean variance is added to the frames' covariance, which is else not invertible.
@@ -108,7 +108,7 @@ def person_points(clips: Iterable[NDArray[Any]]) -> tuple[Array, str]:
     clips have too few frames for that, they are the first principal components, scaled to the same variance.
 
     Args:
-        clips: Each clip's frames, ``[T, D]``, T > 0, finite. At most :data:`FRAMES` of each are looked at.
+        clips: Each clip's frames, ``[T, D]``, T > 0, finite. At most :data:`FRAMES` of each are used.
     """
     from scipy.linalg import eigh
 

@@ -139,7 +139,7 @@ class Crossing:
     Attributes:
         seeds_per_person: Median number of seed videos that a person of two clips and more imitates.
         persons_per_seed: Median number of persons that imitate a seed video of two clips and more.
-        tied: Share of the clips (0 to 1) that hang together when both kinds of groups have to stay whole.
+        tied: Share of the clips (0 to 1) that are connected when neither kind of group may be split.
     """
 
     seeds_per_person: float

@@ -66,13 +66,13 @@ class Guess:
         return self.sizes[0] / sum(self.sizes)
 
     @property
-    def together(self) -> float:
+    def shared(self) -> float:
         """Share of the clips with a group that are not alone in it."""
         return 1 - sum(size == 1 for size in self.sizes) / sum(self.sizes)
 
     @property
     def estimate(self) -> str:
-        """How right the groups are, in words; empty where nothing tells."""
+        """How right the groups are, in words; empty when it is unknown."""
         right = self.found.method.get("pairs_right")
         if right is None or right != right:
             return ""
@@ -82,18 +82,18 @@ class Guess:
     @property
     def warnings(self) -> list[str]:
         """What speaks against these groups, in words."""
-        said = []
+        warnings = []
         if len(self.sizes) > 1 and self.largest > LARGE:
             remark = (
-                f"the largest group has {100 * self.largest:.0f} % of the clips: different ones may have run together"
+                f"the largest group has {100 * self.largest:.0f} % of the clips: several groups may have been merged"
             )
-            said.append(remark)
+            warnings.append(remark)
         if len(self.sizes) == 1:
-            said.append("all clips are in one group: this tells nothing")
-        if self.together < ALONE:
-            remark = f"only {100 * self.together:.0f} % of the clips share a group with another one"
-            said.append(f"{remark}: this hardly shows which belong together")
-        return said
+            warnings.append("all clips are in one group: this says nothing")
+        if self.shared < ALONE:
+            remark = f"only {100 * self.shared:.0f} % of the clips share a group with another one"
+            warnings.append(f"{remark}: this hardly shows which belong together")
+        return warnings
 
     def to_json(self) -> dict[str, Any]:
         """Returns the keys that ``--json`` promises; the file beside the groups holds the same."""
@@ -265,7 +265,7 @@ def _write(
     groups = Groups(path, found.of, found.kind)
     sizes = tuple(sorted(Counter(found.of.values()).values(), reverse=True))
     guess = Guess(groups, found, clips, sizes, tuple(overlap(name, groups, split) for name, split in sides.items()))
-    # The record first: it says that the file beside it is ours to write again.
+    # The record first: it says that the file next to it may be overwritten.
     write_json(path.with_suffix(".json"), guess.to_json() | {"path": path.name})
     write_groups(path, workspace.task, found.of, found.kind)
     return guess
