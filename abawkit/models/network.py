@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from abawkit.models.clips import Packed
+from abawkit.models.dropout import Dropout
 from abawkit.models.encoders import Encoder, EncoderConfig
 from abawkit.models.fusion import FusionConfig
 
@@ -104,7 +105,7 @@ class Network(nn.Module):
                 self.register_parameter(f"{name}_token", nn.Parameter(0.02 * torch.randn(slot.inputs)))
         heads = config.slots if config.fusion is None else config.heads
         for name in heads:
-            head = nn.Sequential(nn.Dropout(config.head_dropout), nn.Linear(self.encoder(name).size, config.targets))
+            head = nn.Sequential(Dropout(config.head_dropout), nn.Linear(self.encoder(name).size, config.targets))
             self.add_module(f"{name}_head", head)
         self.heads = tuple(heads)
         sizes = {name: self.encoder(name).size for name in config.slots}

@@ -15,6 +15,7 @@ from pathlib import Path
 
 import numpy as np
 
+from abawkit.fileio import digest_json
 from abawkit.progress import SILENT, Progress
 from abawkit.runs.records import METRICS
 from abawkit.training.stage import slot_stage, stage_folder
@@ -61,19 +62,21 @@ def run_all(requests: Sequence[Request], progress: Progress) -> list[Path]:
         _side_by_side(jobs, runs if several else [], workers, progress)
         if several:
             return [run_folder(work)[0] for work in works]
-    return [train_run(request, progress) for request in requests]
+    return [train_run(work, progress) for work in works]
 
 
 def _prepared(requests: Sequence[Request]) -> list[Work]:
     """Returns everything checked; systems with several seeds are looked up once."""
-    known: dict[tuple[int, str | None], Work] = {}
-    works = []
-    for request in requests:
-        key = (id(request.system), request.split)
-        if key not in known:
-            known[key] = prepare(request)
-        works.append(replace(known[key], request=request))
-    return works
+    known: dict[str, Work] = {}
+    return [_prepared_once(request, known) for request in requests]
+
+
+def _prepared_once(request: Request, known: dict[str, Work]) -> Work:
+    """Returns a request prepared; ``known`` keeps what was prepared, which does not depend on the seed."""
+    key = digest_json([request.system.to_json(), request.split, dict(request.features), request.parent])
+    if key not in known:
+        known[key] = prepare(request)
+    return replace(known[key], request=request)
 
 
 def _jobs(works: Sequence[Work]) -> tuple[dict[Path, _Job], list[_Job]]:
@@ -162,11 +165,16 @@ def _do(request: Request, slot: str | None) -> list[str]:
     """Does one job in a process of its own and returns what it said."""
     heard = _Heard()
     with deterministic():
+        work = _prepared_once(request, _known)
         if slot is None:
-            train_run(request, heard)
+            train_run(work, heard)
         else:
-            slot_stage(prepare(request), slot, heard)
+            slot_stage(work, slot, heard)
     return heard.lines
+
+
+#: What was prepared in this process, which does many jobs of one campaign.
+_known: dict[str, Work] = {}
 
 
 class _Heard:

@@ -30,7 +30,7 @@ from abawkit.training.environment import describe
 from abawkit.training.predict import predict_table, test_ids
 from abawkit.training.stage import final_stage, slot_stage, write_history
 from abawkit.training.trackers import chosen_trackers, tracked
-from abawkit.training.work import TRAINING_VERSION, Request, Work, prepare
+from abawkit.training.work import TRAINING_VERSION, Work
 
 
 @contextmanager
@@ -89,16 +89,15 @@ def _record(work: Work) -> TrainedRecord:
     return record.model_copy(update={"parent": work.parent.name, "scorable": False})
 
 
-def train_run(request: Request, progress: Progress) -> Path:
+def train_run(work: Work, progress: Progress) -> Path:
     """Trains one run, with those of its stages that are not trained yet, and returns its folder."""
-    work = prepare(request)
     path, signature, record = run_folder(work)
     if (path / METRICS).exists():
         progress.say(f"{path.name} is already finished")
         return path
     settings = work.workspace.settings.training
     trackers = chosen_trackers(settings.trackers, online=settings.trackers_online)
-    shown = {"system": work.system.name, "split": work.split.name, "seed": request.seed}
+    shown = {"system": work.system.name, "split": work.split.name, "seed": work.request.seed}
     shown |= work.system.training.model_dump(mode="json")
     with locked(path, "training this run"), storage_errors(path), tracked(trackers, path, shown, progress) as tracking:
         record.write(path)

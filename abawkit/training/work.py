@@ -25,7 +25,7 @@ from abawkit.training.loop import FitPlan
 from abawkit.workspace import Workspace
 
 #: Changes whenever the same inputs would train differently, so that old stage checkpoints are not reused.
-TRAINING_VERSION = 4
+TRAINING_VERSION = 5
 
 
 @dataclass(frozen=True)

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from abawkit.models.clips import Group, Packed, in_order
+from abawkit.models.dropout import Dropout
 from abawkit.models.encoders.encoder import Encoder, check_shape, dtype_of
 
 
@@ -54,7 +55,7 @@ class TcnEncoder(Encoder):
             nn.Conv1d(config.hidden, config.hidden, config.kernel, dilation=2**level) for level in range(config.levels)
         )
         self.norms = nn.ModuleList(nn.LayerNorm(config.hidden) for _ in range(config.levels))
-        self.dropout = nn.Dropout(config.dropout)
+        self.dropout = Dropout(config.dropout)
 
     def forward(self, clips: Packed) -> Tensor:
         """Returns vectors ``[B, H]``."""

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from abawkit.models.clips import Packed
+from abawkit.models.dropout import Dropout
 
 
 class Encoder(nn.Module):
@@ -38,7 +39,7 @@ class EncoderConfig(Protocol):
 def projection(inputs: int, hidden: int, dropout: float) -> nn.Sequential:
     """Returns LayerNorm → Linear → GELU → dropout → LayerNorm (paper Sec. 4.4): ``[B, D]`` → ``[B, H]``."""
     return nn.Sequential(
-        nn.LayerNorm(inputs), nn.Linear(inputs, hidden), nn.GELU(), nn.Dropout(dropout), nn.LayerNorm(hidden)
+        nn.LayerNorm(inputs), nn.Linear(inputs, hidden), nn.GELU(), Dropout(dropout), nn.LayerNorm(hidden)
     )
 
 

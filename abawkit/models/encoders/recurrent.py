@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from abawkit.models.clips import Group, Packed, in_order
+from abawkit.models.dropout import Dropout
 from abawkit.models.encoders.encoder import Encoder, check_shape, dtype_of
 
 
@@ -73,7 +74,7 @@ class RecurrentEncoder(Encoder):
         self.backwards = nn.ModuleList(
             config.network(size, config.hidden, batch_first=True) for size in sizes if config.bidirectional
         )
-        self.dropout = nn.Dropout(config.dropout)
+        self.dropout = Dropout(config.dropout)
         self.attn = nn.Linear(self.size, 1) if config.pooling == "attention" else None
 
     def forward(self, clips: Packed) -> Tensor:

@@ -9,6 +9,7 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
+from abawkit.models.dropout import Dropout
 from abawkit.models.encoders.encoder import check_shape
 from abawkit.models.fusion.fusion import Fusion
 
@@ -42,10 +43,10 @@ class ConcatFusion(Fusion):
         super().__init__()
         self.mlp = nn.Sequential(
             nn.LayerNorm(inputs),
-            nn.Dropout(config.dropout),
+            Dropout(config.dropout),
             nn.Linear(inputs, config.hidden),
             nn.GELU(),
-            nn.Dropout(config.dropout),
+            Dropout(config.dropout),
             nn.Linear(config.hidden, targets),
         )
 
